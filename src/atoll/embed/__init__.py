@@ -1,0 +1,1 @@
+"""In-process entry points for applications."""

@@ -1,0 +1,1 @@
+"""The composition root: reads configuration, builds runtime and store, starts planes."""

@@ -1,0 +1,1 @@
+"""Domain-free pieces, each fit to be a library of its own."""

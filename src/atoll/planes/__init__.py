@@ -1,0 +1,1 @@
+"""The planes: siblings that meet only in the store."""

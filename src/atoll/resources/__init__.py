@@ -1,0 +1,1 @@
+"""The nouns that are stored and shared: frozen values, validation, byte encoding with a format number."""

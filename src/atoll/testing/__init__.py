@@ -1,0 +1,1 @@
+"""Shipped test kit: World, fakes, check_store."""

@@ -1,0 +1,1 @@
+"""Sans-I/O codecs and protocol states: bytes in, facts out."""
