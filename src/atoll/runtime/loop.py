@@ -1,0 +1,78 @@
+"""The event loop, for everything above this package: start it, wait, bound a wait, leave it for a thread.
+
+Rule: nobody above ``runtime`` imports asyncio; what they need of it is named here, in one word each.
+uvloop where it exists (a dependency everywhere but on Windows), the standard loop otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from atoll.errors import AtollError, Code, Reason
+
+T = TypeVar("T")
+
+Event = asyncio.Event
+Queue = asyncio.Queue
+Lock = asyncio.Lock
+Future = asyncio.Future
+Cancelled = asyncio.CancelledError
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Run ``main`` to its end on a fresh loop."""
+    if importlib.util.find_spec("uvloop") is None:
+        return asyncio.run(main)
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
+
+
+async def sleep(duration_s: float) -> None:
+    await asyncio.sleep(duration_s)
+
+
+@asynccontextmanager
+async def bounded(within_s: float, what: str) -> AsyncIterator[None]:
+    """Give the block ``within_s`` seconds; then it is cancelled and UNAVAILABLE says that ``what`` took too long."""
+    try:
+        async with asyncio.timeout(within_s):
+            yield
+    except TimeoutError as error:
+        message = f"{what} took longer than {within_s:g} s"
+        raise AtollError(Code.UNAVAILABLE, message, reason=Reason.TIMEOUT, retry_after_s=1.0) from error
+
+
+async def wait_event(event: asyncio.Event, within_s: float) -> bool:
+    """Wait until ``event`` is set; False when that did not happen in ``within_s`` seconds."""
+    try:
+        async with asyncio.timeout(within_s):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+async def in_thread(function: Callable[..., T], *arguments: Any) -> T:
+    """Run a blocking call in a thread; the loop goes on."""
+    return await asyncio.to_thread(function, *arguments)
+
+
+async def gather(*awaitables: Awaitable[T]) -> list[T]:
+    return list(await asyncio.gather(*awaitables))
+
+
+def call_from_thread(function: Callable[..., None]) -> Callable[..., None]:
+    """``function`` of the running loop, callable from any thread: it runs on the loop, soon, in order."""
+    loop = asyncio.get_running_loop()
+
+    def call(*arguments: object) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(function, *arguments)
+
+    return call
