@@ -1,0 +1,1 @@
+"""Tests of Atoll: unit, property, simulation, conformance, e2e."""

@@ -1,0 +1,1 @@
+"""The repository's own tooling, behind ``dev.py``; standard library only, never shipped."""

@@ -1,0 +1,102 @@
+"""The parts that ``check`` and ``test`` are made of, run two at a time, and the table of what each took.
+
+Rule: pytest runs last, once, and alone, so that its own closing line is the last line of the output.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools import environment
+
+PARALLEL_MAX = 2
+
+_LINT: Mapping[str, Sequence[str]] = {
+    "types": ("-m", "mypy"),
+    "contracts": ("-c", "import sys; from importlinter.cli import lint_imports_command as c; sys.exit(c())"),
+    "format": ("-m", "ruff", "format", "--check", "--quiet", "."),
+    "lint": ("-m", "ruff", "check", "--quiet", "."),
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one part ended; ``output`` is what it printed."""
+
+    name: str
+    code: int
+    took_s: float
+    output: str
+
+
+def check(python: Path, arguments: Sequence[str]) -> int:
+    """Lint and unit tests; ``arguments`` go to pytest."""
+    return _lint_then(python, ["tests/unit", "-q", *arguments])
+
+
+def test(python: Path, arguments: Sequence[str]) -> int:
+    """Lint and every test there is; ``arguments`` go to pytest."""
+    return _lint_then(python, [*arguments])
+
+
+def bench(python: Path, arguments: Sequence[str]) -> int:
+    """Run one benchmark, or list them."""
+    names = sorted(file.stem for file in (environment.ROOT / "bench").glob("[a-z]*.py"))
+    if not arguments or arguments[0] not in names:
+        print("benchmarks:", ", ".join(names))
+        return 0 if not arguments else 2
+    return _run(python, ["-m", f"bench.{arguments[0]}", *arguments[1:]])
+
+
+def docs(python: Path, arguments: Sequence[str]) -> int:
+    """Run the tests of the documentation, then render it."""
+    code = _run(python, ["-m", "pytest", "-q", "tests/unit/test_docs.py", *arguments])
+    return code or _run(python, ["-m", "tools.render", str(environment.STATE / "docs")])
+
+
+def variables() -> dict[str, str]:
+    """The environment of every part: the sources of this tree first, whatever else is installed."""
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(environment.ROOT / "src"), str(environment.ROOT)]),
+    }
+
+
+def _lint_then(python: Path, tests: Sequence[str]) -> int:
+    with ThreadPoolExecutor(PARALLEL_MAX) as pool:
+        outcomes = list(pool.map(lambda name: _part(python, name), _LINT))
+    for outcome in outcomes:
+        if outcome.code:
+            print(f"--- {outcome.name} failed ---\n{outcome.output}", flush=True)
+    print(_table(outcomes), flush=True)
+    code = _run(python, ["-m", "pytest", *tests])
+    return code or max(outcome.code for outcome in outcomes)
+
+
+def _part(python: Path, name: str) -> Outcome:
+    start_s = time.monotonic()
+    done = subprocess.run(
+        [str(python), *_LINT[name]],
+        cwd=environment.ROOT,
+        env=variables(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return Outcome(name, done.returncode, time.monotonic() - start_s, done.stdout)
+
+
+def _table(outcomes: Sequence[Outcome]) -> str:
+    rows = [f"{'part':12} {'seconds':>8}  result"]
+    rows += [f"{each.name:12} {each.took_s:8.1f}  {'FAILED' if each.code else 'ok'}" for each in outcomes]
+    return "\n".join(rows)
+
+
+def _run(python: Path, arguments: Sequence[str]) -> int:
+    return subprocess.run([str(python), *arguments], cwd=environment.ROOT, env=variables()).returncode

@@ -1,0 +1,98 @@
+"""``dev.py soak``: fault tests at full rounds, resumable, with their table in docs/reference/reliability.md.
+
+Rule: results belong to the commit that last touched ``src`` or ``tests``; a suite that is run again on the same
+commit goes on with what has not passed yet.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tools import environment, parts
+from tools.rows import Row, measured, merged
+
+TABLE = environment.ROOT / "docs" / "reference" / "reliability.md"
+_SUITE = re.compile(r'mark\.soak\(\s*"([a-z0-9-]+)"')
+_NOTHING_LEFT = 5  # pytest's exit code when it ran no test
+
+
+def run(python: Path, name: str | None, rounds: int | None, minutes: float) -> int:
+    """Run one suite, or all of them in turn; returns 1 if a test failed or time ran out."""
+    names = suites()
+    if name is not None and name not in names:
+        print("suites:", ", ".join([*names, "mutants"]))
+        return 2
+    codes = [_suite(python, each, rounds, minutes) for each in ([name] if name else names)]
+    return int(any(codes))
+
+
+def replay(python: Path, seed: int) -> int:
+    """Run each simulation test once, with this seed, showing what it prints."""
+    line = [str(python), "-m", "pytest", "tests/simulation", "-s", "-q", "-m", "soak"]
+    line += ["--rounds", "1", "--seed", str(seed)]
+    return subprocess.run(line, cwd=environment.ROOT, env=parts.variables()).returncode
+
+
+def suites() -> list[str]:
+    """The names given to ``@pytest.mark.soak`` anywhere in the tests."""
+    files = (environment.ROOT / "tests").rglob("test_*.py")
+    return sorted({name for file in files for name in _SUITE.findall(file.read_text())})
+
+
+def _suite(python: Path, name: str, rounds: int | None, minutes: float) -> int:
+    commit = _commit()
+    out = environment.STATE / "soak" / f"{name}-{commit}-{rounds or 'full'}.jsonl"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    line = [str(python), "-m", "pytest", "-q", "--timeout", str(int(60 * minutes) + 600)]
+    line += ["--soak", name, "--soak-out", str(out), "--soak-minutes", str(minutes)]
+    line += ["--rounds", str(rounds)] if rounds else []
+    print(f"soak {name} on {commit}", flush=True)
+    code = subprocess.run(line, cwd=environment.ROOT, env=parts.variables()).returncode
+    records = [json.loads(text) for text in out.read_text().splitlines()] if out.exists() else []
+    write_section(TABLE, name, _section(name, commit, records))
+    print(f"wrote the table of {name} to {TABLE.relative_to(environment.ROOT)}", flush=True)
+    return 0 if code == _NOTHING_LEFT else code
+
+
+def _commit() -> str:
+    git = ["git", "-C", str(environment.ROOT)]
+    places = ["--", "src", "tests"]
+    commit = subprocess.run(
+        [*git, "log", "-1", "--format=%h", *places], capture_output=True, text=True
+    ).stdout
+    changed = subprocess.run([*git, "status", "--porcelain", *places], capture_output=True, text=True).stdout
+    return commit.strip() + ("-changed" if changed else "")
+
+
+def _section(name: str, commit: str, records: Sequence[Row]) -> str:
+    latest = {record["node"]: record for record in records}
+    failed = sum(record["outcome"] != "passed" for record in latest.values())
+    rows = merged([row for record in latest.values() for row in record["rows"]])
+    took_min = sum(record["took_s"] for record in latest.values()) / 60
+    lines = [
+        f"`python3 dev.py soak {name}` on commit {commit}, {time.strftime('%Y-%m-%d', time.gmtime())}:",
+        f"{len(latest)} tests, {failed} failed, {took_min:.1f} minutes.",
+        "",
+        "| case | rounds | violations | measured |",
+        "|---|---|---|---|",
+    ]
+    lines += [f"| {row['case']} | {row['rounds']} | {row['violations']} | {measured(row)} |" for row in rows]
+    return "\n".join(lines)
+
+
+def write_section(page: Path, name: str, text: str) -> None:
+    """Replace the section ``name`` of a page, or append it; the rest of the page is left as it is."""
+    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+    section = f"{begin}\n{text}\n{end}"
+    before = page.read_text()
+    found = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+    if found.search(before):
+        after = found.sub(lambda _: section, before)
+    else:
+        after = f"{before.rstrip()}\n\n## {name}\n\n{section}\n"
+    page.write_text(after)
