@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -45,7 +46,7 @@ DELETES = st.builds(api.Delete, key=BYTES, end=BYTES, prev_kv=st.booleans())
 @st.composite
 def compares(draw: st.DrawFn) -> api.Compare:
     target = draw(st.sampled_from(api.Target))
-    value = draw(BYTES if target is api.Target.VALUE else INT64)
+    value: bytes | int = draw(BYTES) if target is api.Target.VALUE else draw(INT64)
     return api.Compare(draw(BYTES), target, draw(st.sampled_from(api.Relation)), value, draw(BYTES))
 
 
@@ -97,7 +98,7 @@ def test_an_operation_comes_back_as_it_went(operation: api.Operation) -> None:
     assert etcd_messages.operation_of(messages.RequestOp.FromString(sent)) == operation
 
 
-RESPONSES = {
+RESPONSES: dict[Any, tuple[Callable[[Any, Any], Any], api.Operation]] = {
     api.RangeResult: (etcd_messages.range_response, api.Range(b"k")),
     api.PutResult: (etcd_messages.put_response, api.Put(b"k")),
     api.DeleteResult: (etcd_messages.delete_response, api.Delete(b"k")),
