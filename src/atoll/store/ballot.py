@@ -37,9 +37,8 @@ from atoll.store.api import (
 )
 from atoll.store.term import fence
 
-QUEUE_SEATS_MAX: Final = (
-    1_000  # read at once; a candidate behind so many waits for the last of them that it saw
-)
+QUEUE_SEATS_MAX: Final = 1_000  # read at once; whoever is behind so many waits for the last that it saw
+TIDY_OPERATIONS_MAX: Final = 100  # below etcd's 128 operations a transaction
 
 
 class Seat(msgspec.Struct, frozen=True):
@@ -239,10 +238,12 @@ def proclaim(own: bytes, token: Token, value: bytes) -> Txn:
     return Txn(compares=fence(own, token), success=(Put(own, value, ignore_lease=True),))
 
 
-def tidy(
-    keys: Keys, own: bytes, token: Token, history: Sequence[KeyValue], terms_max: int, wall_s: float
-) -> Txn:
-    """Close the terms that nobody closed (their holders crashed) and drop the oldest beyond ``terms_max``."""
+def overdue(
+    keys: Keys, token: Token, history: Sequence[KeyValue], terms_max: int, wall_s: float
+) -> tuple[Operation, ...]:
+    """What the leader with ``token`` has to write so that the terms whose holders crashed are closed and the oldest
+    beyond ``terms_max`` are gone; at most ``TIDY_OPERATIONS_MAX`` at a time.
+    """
     operations: list[Operation] = [Delete(kv.key) for kv in history[:-terms_max]]
     for kv in history[-terms_max:]:
         try:
@@ -253,4 +254,4 @@ def tidy(
         if not record.cause and kv.key != keys.term(token):
             closed = msgspec.structs.replace(record, end_s=wall_s, cause="not told: its holder was gone")
             operations.append(Put(kv.key, records.encode(closed)))
-    return Txn(compares=fence(own, token), success=tuple(operations[:100]))
+    return tuple(operations[:TIDY_OPERATIONS_MAX])

@@ -20,9 +20,9 @@ import msgspec
 from atoll.errors import AtollError
 from atoll.runtime.actor import Actor
 from atoll.runtime.clock import BootClock, Clock
-from atoll.store import election
+from atoll.store import acts, election
 from atoll.store.api import Cancel, Driver, Outcome, WatchBatch
-from atoll.store.election import Candidacy
+from atoll.store.candidacy import Candidacy
 from atoll.store.facts import (
     Cause,
     Elected,
@@ -86,7 +86,7 @@ class Candidate:
         self._watches: dict[int, Cancel] = {}
         self._closed = threading.Event()
         name = f"election {candidacy.name}"
-        self._thread: Actor[election.Event] = Actor(name, self._clock, self._turn)
+        self._thread: Actor[acts.Event] = Actor(name, self._clock, self._turn)
         self._teller: Actor[Fact] = Actor(name + " listener", self._clock, self._hear)
         self._thread.start()
         self._teller.start()
@@ -98,27 +98,27 @@ class Candidate:
 
     def start(self) -> None:
         """Stand in the election, and stand again whenever a term ended, until ``resign`` or ``close``."""
-        self._thread.post(election.Enter())
+        self._thread.post(acts.Enter())
 
     def resign(self, *, quiet: bool = False) -> None:
         """Leave the election. A leader is told to ``Quiesce`` first, unless ``quiet`` says that it serves nothing
         any more. ``start`` enters again, also right away: the place in the queue is given up in between.
         """
-        self._thread.post(election.Resign(quiet))
+        self._thread.post(acts.Resign(quiet))
 
     def quiesced(self) -> None:
         """The answer to ``Quiesce``: from now on nothing is served."""
-        self._thread.post(election.Quiesced())
+        self._thread.post(acts.Quiesced())
 
     def proclaim(self, value: bytes) -> None:
         """Change the value beside the own key, without an election. ``Proclaimed`` tells when it is stored."""
-        self._thread.post(election.Proclaim(value))
+        self._thread.post(acts.Proclaim(value))
 
     def close(self) -> None:
         """Leave for good; the caller serves nothing any more. Waits at most ``CLOSE_S_MAX`` for the store (its
         lease runs out by itself otherwise), then ends both threads. Idempotent.
         """
-        self._thread.post(election.Close())
+        self._thread.post(acts.Close())
         self._closed.wait(CLOSE_S_MAX)
         self._thread.stop()
         if self._term:
@@ -130,30 +130,30 @@ class Candidate:
 
     # -- the machine's thread
 
-    def _turn(self, event: election.Event | None) -> float | None:
-        now = election.Instant(self._clock.now_s(), self._clock.wall_s())
+    def _turn(self, event: acts.Event | None) -> float | None:
+        now = acts.Instant(self._clock.now_s(), self._clock.wall_s())
         for action in self._machine.handle(now, event):
             self._act(action)
         return self._machine.wake_at_s
 
-    def _act(self, action: election.Action) -> None:
+    def _act(self, action: acts.Action) -> None:
         match action:
-            case election.Submit(tag, request, timeout_s):
+            case acts.Submit(tag, request, timeout_s):
                 self._driver.submit(request, functools.partial(self._answered, tag), timeout_s)
-            case election.Follow(tag, watch):
+            case acts.Follow(tag, watch):
                 self._watches[tag] = self._driver.watch(watch, functools.partial(self._watched, tag))
-            case election.Unfollow(tag):
+            case acts.Unfollow(tag):
                 cancel = self._watches.pop(tag, None)
                 if cancel:
                     cancel()
-            case election.Tell(fact):
+            case acts.Tell(fact):
                 self._tell(fact)
 
     def _answered(self, tag: int, outcome: Outcome) -> None:
-        self._thread.post(election.Answer(tag, outcome))
+        self._thread.post(acts.Answer(tag, outcome))
 
     def _watched(self, tag: int, batch: WatchBatch | AtollError) -> None:
-        self._thread.post(election.Batch(tag, batch))
+        self._thread.post(acts.Batch(tag, batch))
 
     def _tell(self, fact: MachineFact) -> None:
         """Terms change here, before anybody hears of it."""
@@ -181,5 +181,5 @@ class Candidate:
             heard = True
         finally:
             if not heard:
-                self._thread.post(election.Close())
+                self._thread.post(acts.Close())
         return None

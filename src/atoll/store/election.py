@@ -12,9 +12,8 @@ always leaves the queue and stands again with a new lease: a little later to lea
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Final
 
 import msgspec
 
@@ -22,6 +21,19 @@ from atoll.errors import AtollError, Code, Reason
 from atoll.resources import election as records
 from atoll.resources.election import Heartbeat, Keys, Standing, TermRecord, Token
 from atoll.store import ballot
+from atoll.store.acts import (
+    Action,
+    Answer,
+    Batch,
+    Close,
+    Enter,
+    Event,
+    Instant,
+    Outbox,
+    Proclaim,
+    Quiesced,
+    Resign,
+)
 from atoll.store.api import (
     LeaseGrant,
     LeaseKeepAlive,
@@ -38,195 +50,26 @@ from atoll.store.api import (
     prefix_end,
 )
 from atoll.store.ballot import Seat, View
+from atoll.store.candidacy import Candidacy
 from atoll.store.facts import (
     Cause,
     Elected,
     Extended,
     Hold,
     Lost,
-    MachineFact,
     Out,
     Proclaimed,
     Quiesce,
     Waiting,
 )
+from atoll.store.moves import LEASED, MOVES, SEEING, SERVING, Move, State
+from atoll.store.term import fence
 
-TTL_S_MIN: Final = 1
 RETRY_S_MAX: Final = 1.0
 RETRY_S_MIN: Final = 0.05
 
 
-class Candidacy(msgspec.Struct, frozen=True):
-    """Who stands where, and how carefully. The name and limits are checked; raises INVALID.
-
-    ``ttl_s``: asked of the store, which may grant more; what it grants is used. ``drift_max``: how much any clock's
-    rate may differ from true time, as a fraction. ``grace_s``: taken off the deadline, for the time between a check
-    and its act. ``quiesce_s_max``: how long a leader told to stop may keep its term alive while it stops.
-    """
-
-    name: str
-    candidate: str
-    value: bytes = b""
-    ttl_s: int = 10
-    priority: int = 0
-    drift_max: float = 0.01
-    grace_s: float = 0.2
-    quiesce_s_max: float = 10.0
-    terms_max: int = 100
-
-    def __post_init__(self) -> None:
-        Keys(self.name)
-        if not self.candidate:
-            raise AtollError(Code.INVALID, "a candidate needs an id that is not empty")
-        if not 0 <= self.drift_max < 0.5 or self.grace_s < 0 or self.quiesce_s_max < 0 or self.terms_max < 1:
-            raise AtollError(
-                Code.INVALID, "drift_max must be in [0, 0.5), grace_s and quiesce_s_max >= 0, terms_max >= 1"
-            )
-        if (
-            self.ttl_s < TTL_S_MIN
-            or ballot.span_s(self.ttl_s, self.drift_max, self.grace_s) <= self.ttl_s / 3
-        ):
-            raise AtollError(
-                Code.INVALID,
-                f"ttl_s {self.ttl_s} with drift_max {self.drift_max} and grace_s {self.grace_s} leaves no term "
-                f"longer than a heartbeat's interval; take a longer TTL or a smaller grace",
-            )
-
-
-# ------------------------------------------------------------------------------------ events and actions
-
-
-class Instant(msgspec.Struct, frozen=True):
-    """Now, on both clocks; see ``runtime.clock``."""
-
-    boot_s: float
-    wall_s: float
-
-
-class Enter(msgspec.Struct, frozen=True):
-    """Stand in the election, and stand again after each term until ``Resign``."""
-
-
-class Resign(msgspec.Struct, frozen=True):
-    """Leave. ``quiet``: nothing is served any more, so there is nothing to wait for."""
-
-    quiet: bool = False
-
-
-class Quiesced(msgspec.Struct, frozen=True):
-    """The answer to ``facts.Quiesce``: nothing is served any more."""
-
-
-class Proclaim(msgspec.Struct, frozen=True):
-    value: bytes
-
-
-class Close(msgspec.Struct, frozen=True):
-    """Leave for good; nothing is served any more."""
-
-
-class Answer(msgspec.Struct, frozen=True):
-    tag: int
-    outcome: Outcome
-
-
-class Batch(msgspec.Struct, frozen=True):
-    tag: int
-    batch: WatchBatch | AtollError
-
-
-Event: TypeAlias = Enter | Resign | Quiesced | Proclaim | Close | Answer | Batch
-
-
-class Submit(msgspec.Struct, frozen=True):
-    tag: int
-    request: Request
-    timeout_s: float
-
-
-class Follow(msgspec.Struct, frozen=True):
-    tag: int
-    watch: Watch
-
-
-class Unfollow(msgspec.Struct, frozen=True):
-    tag: int
-
-
-class Tell(msgspec.Struct, frozen=True):
-    fact: MachineFact
-
-
-Action: TypeAlias = Submit | Follow | Unfollow | Tell
-
-# ---------------------------------------------------------------------------------------------- legality
-
-
-class State(enum.Enum):
-    OUT = "out"
-    GRANTING = "granting"  # asks for a lease
-    JOINING = "joining"  # puts its key
-    STANDING = "standing"  # has a key; waits for its turn
-    YIELDING = "yielding"  # gives its place to a preferred candidate
-    STARTING = "starting"  # first; commits the start of its term
-    LEADING = "leading"
-    QUIESCING = "quiescing"  # leads; was told to stop
-    LEAVING = "leaving"  # serves nothing; gives its key back
-    CLOSED = "closed"
-
-
-class Move(enum.Enum):
-    ENTER = "enter"
-    GRANTED = "granted"
-    JOINED = "joined"
-    LOSE = "lose"  # its lease or key is gone
-    YIELD = "yield"
-    YIELDED = "yielded"
-    RISE = "rise"
-    RETRY = "retry"  # not started or not yielded, or not known: look again
-    WIN = "win"
-    QUIESCE = "quiesce"
-    END = "end"
-    WITHDRAW = "withdraw"
-    AGAIN = "again"
-    LEFT = "left"
-    CLOSE = "close"
-
-
-_S, _M = State, Move
-MOVES: Final[dict[tuple[State, Move], State]] = {
-    (_S.OUT, _M.ENTER): _S.GRANTING,
-    (_S.OUT, _M.CLOSE): _S.CLOSED,
-    (_S.GRANTING, _M.GRANTED): _S.JOINING,
-    (_S.GRANTING, _M.LEFT): _S.OUT,
-    (_S.JOINING, _M.JOINED): _S.STANDING,
-    (_S.JOINING, _M.LOSE): _S.GRANTING,
-    (_S.JOINING, _M.WITHDRAW): _S.LEAVING,
-    (_S.STANDING, _M.LOSE): _S.GRANTING,
-    (_S.STANDING, _M.YIELD): _S.YIELDING,
-    (_S.STANDING, _M.RISE): _S.STARTING,
-    (_S.STANDING, _M.WITHDRAW): _S.LEAVING,
-    (_S.YIELDING, _M.YIELDED): _S.JOINING,
-    (_S.YIELDING, _M.RETRY): _S.STANDING,
-    (_S.YIELDING, _M.LOSE): _S.GRANTING,
-    (_S.YIELDING, _M.WITHDRAW): _S.LEAVING,
-    (_S.STARTING, _M.WIN): _S.LEADING,
-    (_S.STARTING, _M.RETRY): _S.STANDING,
-    (_S.STARTING, _M.LOSE): _S.GRANTING,
-    (_S.STARTING, _M.WITHDRAW): _S.LEAVING,
-    (_S.LEADING, _M.QUIESCE): _S.QUIESCING,
-    (_S.LEADING, _M.END): _S.LEAVING,
-    (_S.QUIESCING, _M.END): _S.LEAVING,
-    (_S.LEAVING, _M.AGAIN): _S.GRANTING,
-    (_S.LEAVING, _M.LEFT): _S.OUT,
-}
-
-_LEASED = (_S.JOINING, _S.STANDING, _S.YIELDING, _S.STARTING, _S.LEADING, _S.QUIESCING)
-_SERVING = (_S.LEADING, _S.QUIESCING)
-_SEEING = (_S.STANDING, _S.LEADING, _S.QUIESCING)
-
-
-class _Terms(msgspec.Struct):
+class _Tenure(msgspec.Struct):
     """What is known of the term that is led."""
 
     token: Token
@@ -254,7 +97,7 @@ class Election:
         self._value_unsaid = False
         self._wanted = False
         self._closing = False
-        self._term: _Terms | None = None
+        self._term: _Tenure | None = None
         self._view: View | None = None
         self._observed: tuple[int, float] | None = None  # newest heartbeat's revision, when first seen
         self._reading = False
@@ -262,14 +105,13 @@ class Election:
         self._trouble: AtollError | None = None
         self._told: Waiting | None = None
         self._now = Instant(0.0, 0.0)
-        self._tags = 0
-        self._pending: dict[int, Callable[[Outcome], None]] = {}
         self._timers: dict[str, float] = {}
         self._side = 0  # tag of the watch on the records beside the queue
         self._near = 0  # tag of the watch on the key whose end concerns this candidate ...
         self._near_key = b""  # ... its predecessor's, or while it leads its own
         self._leave = Txn()
-        self._out: list[Action] = []
+        self._leave_by_s = 0.0
+        self._out = Outbox()
         self._on_timer: Final[dict[str, Callable[[], None]]] = {
             "deadline": self._deadline_passed,
             "quiet": self._stop_extending,
@@ -290,7 +132,7 @@ class Election:
         return self._term.deadline_s if self._term else None
 
     def handle(self, now: Instant, event: Event | None) -> list[Action]:
-        before_s, self._now, self._out = self._now.boot_s, now, []
+        before_s, self._now = self._now.boot_s, now
         if self._term and now.boot_s >= self._term.deadline_s:
             slept = now.boot_s - before_s > self._ttl_s / 2
             self._deadline_passed(Cause.PAUSED if slept else None)
@@ -299,14 +141,12 @@ class Election:
                 self._on_timer[name]()
         if event is not None:
             self._dispatch(event)
-        return self._out
+        return self._out.take()
 
     def _dispatch(self, event: Event) -> None:
         match event:
             case Answer(tag, outcome):
-                handler = self._pending.pop(tag, None)
-                if handler:
-                    handler(outcome)
+                self._out.answer(tag, outcome)
             case Batch(tag, batch):
                 self._on_batch(tag, batch)
             case Enter():
@@ -328,27 +168,22 @@ class Election:
     def _move(self, move: Move) -> None:
         self.state = MOVES[self.state, move]
 
-    def _tell(self, fact: MachineFact) -> None:
-        self._out.append(Tell(fact))
-
     def _wait(self, hold: Hold, ahead: int = 0, until_s: float | None = None) -> None:
         waiting = Waiting(hold, ahead, until_s)
         if waiting != self._told:
             self._told = waiting
-            self._tell(waiting)
-
-    def _submit(self, request: Request, handler: Callable[[Outcome], None]) -> None:
-        self._tags += 1
-        self._pending[self._tags] = handler
-        self._out.append(Submit(self._tags, request, self._ttl_s / 3))
+            self._out.tell(waiting)
 
     def _failed(self, outcome: Outcome) -> AtollError | None:
         """The error in ``outcome``, remembered as the present trouble with the store; None clears it."""
         self._trouble = outcome if isinstance(outcome, AtollError) else None
-        if self._trouble and self.state not in (*_SERVING, State.LEAVING):
+        if self._trouble and self.state not in (*SERVING, State.LEAVING):
             leaderless = self._trouble.reason is Reason.NO_LEADER
             self._wait(Hold.STORE_LEADERLESS if leaderless else Hold.STORE_SILENT)
         return self._trouble
+
+    def _submit(self, request: Request, handler: Callable[[Outcome], None]) -> None:
+        self._out.submit(request, self._ttl_s / 3, handler)
 
     @property
     def _retry_s(self) -> float:
@@ -370,11 +205,12 @@ class Election:
 
     def _forget(self) -> None:
         """Drop all that belonged to the place in the queue; answers still under way will mean nothing."""
-        self._pending.clear()
+        self._out.forget()
         self._timers.clear()
         self._view = None
         self._reading = self._read_again = False
-        self._unfollow_side()
+        self._out.unfollow(self._side)
+        self._side = 0
         self._follow_near(b"", 0)
 
     # -- entering
@@ -438,7 +274,7 @@ class Election:
     # -- standing
 
     def _read(self) -> None:
-        if self.state not in _SEEING:
+        if self.state not in SEEING:
             return
         if self._reading:
             self._read_again = True
@@ -454,14 +290,14 @@ class Election:
             self._read_again = False
             self._read()
         view = ballot.view(self.keys, outcome)
-        if self.state not in _SEEING or (self._view and view.revision < self._view.revision):
+        if self.state not in SEEING or (self._view and view.revision < self._view.revision):
             return None
         if self._view and view.generation != self._view.generation:
             self._observed = None  # another history: its revisions do not compare with those seen before
         self._view = view
         self._observe(view.heartbeat_revision)
         if not self._side:
-            self._side = self._follow(Watch(self.keys.standings, self.keys.side_end, view.revision + 1))
+            self._side = self._out.follow(Watch(self.keys.standings, self.keys.side_end, view.revision + 1))
         return self._judge(view)
 
     def _judge_again(self) -> None:
@@ -499,7 +335,7 @@ class Election:
         return self._rise(view)
 
     def _yield(self, revision: int) -> None:
-        self._pending.clear()
+        self._out.forget()
         self._reading = self._read_again = False
         self._move(Move.YIELD)
 
@@ -529,7 +365,7 @@ class Election:
                 late = error is not None and error.code is not Code.UNKNOWN
                 return self._retry_later() if late else self._read()
             self._move(Move.WIN)
-            self._term = _Terms(token, sent.wall_s, deadline_s)
+            self._term = _Tenure(token, sent.wall_s, deadline_s)
             return self._lead(outcome.revision, sent.boot_s)
 
         self._submit(ballot.start(self.keys, view, beat, sent.wall_s), started)
@@ -544,19 +380,19 @@ class Election:
             self._timers.pop(name, None)
         self._timers["deadline"] = term.deadline_s
         self._timers["beat"] = sent_s + self._ttl_s / 3
-        self._tell(Elected(own, term.token, self.lease, term.deadline_s))
+        self._out.tell(Elected(own, term.token, self.lease, term.deadline_s))
         self._follow_near(own, revision + 1)
         self._submit(Range(self.keys.history, prefix_end(self.keys.history)), self._tidy_history)
         self._say_value()
         self._read()
 
     def _tidy_history(self, outcome: Outcome) -> None:
-        if isinstance(outcome, RangeResult) and self._term:
-            token, most = self._term.token, self.candidacy.terms_max
-            own = self.keys.own(self.lease)
-            txn = ballot.tidy(self.keys, own, token, outcome.kvs, most, self._now.wall_s)
-            if txn.success:
-                self._submit(txn, lambda _: None)
+        if not isinstance(outcome, RangeResult) or not self._term:
+            return
+        token, terms_max = self._term.token, self.candidacy.terms_max
+        stale = ballot.overdue(self.keys, token, outcome.kvs, terms_max, self._now.wall_s)
+        if stale:
+            self._submit(Txn(fence(self.keys.own(self.lease), token), stale), lambda _: None)
 
     @property
     def _span_s(self) -> float:
@@ -567,7 +403,7 @@ class Election:
 
     def _beat(self) -> None:
         """Every third of the TTL: renew the lease and, leading, commit the heartbeat that proves the term."""
-        if self.state not in _LEASED:
+        if self.state not in LEASED:
             return
         self._timers["beat"] = self._now.boot_s + self._ttl_s / 3
         self._submit(LeaseKeepAlive(self.lease), self._kept)
@@ -603,7 +439,7 @@ class Election:
             self._end(Cause.KEY_GONE, "the heartbeat's guard failed")
         elif sent_s + self._span_s > term.deadline_s:
             term.deadline_s = self._timers["deadline"] = sent_s + self._span_s
-            self._tell(Extended(term.deadline_s))
+            self._out.tell(Extended(term.deadline_s))
 
     def _judge_term(self, view: View) -> None:
         term = self._term
@@ -627,7 +463,7 @@ class Election:
         by_s = self._now.boot_s + self.candidacy.quiesce_s_max
         self._term.quiesce = Quiesce(cause, by_s, to)
         self._timers["quiet"] = by_s
-        self._tell(self._term.quiesce)
+        self._out.tell(self._term.quiesce)
 
     def _stop_extending(self) -> None:
         if self._term:
@@ -655,7 +491,7 @@ class Election:
         elif self.state is State.GRANTING:
             self._forget()
             self._left()
-        elif self.state in _LEASED and not self._term:
+        elif self.state in LEASED and not self._term:
             self._forget()
             self._move(Move.WITHDRAW)
             self._revoke()
@@ -670,15 +506,16 @@ class Election:
         self._forget()
         self._move(Move.END)
         self._term = None
-        self._tell(Lost(cause, term.token, detail))
+        self._out.tell(Lost(cause, term.token, detail))
         record = TermRecord(self.candidacy.candidate, term.started_wall_s, self._now.wall_s, cause.value)
         resigned = self._heartbeat(term.token, records.RESIGNED)
         self._leave = ballot.leave(self.keys, self.lease, resigned, record)
+        self._leave_by_s = self._now.boot_s + 2 * self._ttl_s
         self._give_back()
 
     def _give_back(self) -> None:
         def gone(outcome: Outcome) -> None:
-            if self._failed(outcome):
+            if self._failed(outcome) and (self._wanted or self._now.boot_s < self._leave_by_s):
                 return self._retry_later()  # guarded by the own key's revision: the same again does no harm
             return self._revoke()
 
@@ -698,13 +535,13 @@ class Election:
         if self._closing:
             self._move(Move.CLOSE)
         self._told = None
-        return self._tell(Out(self._closing))
+        return self._out.tell(Out(self._closing))
 
     # -- saying the value
 
     def _say_value(self) -> None:
         view, value = self._view, self._value
-        if not self._value_unsaid or view is None or view.own is None or self.state not in _SEEING:
+        if not self._value_unsaid or view is None or view.own is None or self.state not in SEEING:
             return
 
         def said(outcome: Outcome) -> None:
@@ -712,29 +549,18 @@ class Election:
                 self._timers["proclaim"] = self._now.boot_s + self._retry_s
             elif self._value == value:
                 self._value_unsaid = False
-                self._tell(Proclaimed(value, outcome.revision))
+                self._out.tell(Proclaimed(value, outcome.revision))
 
         self._submit(ballot.proclaim(view.own.key, view.token, value), said)
 
     # -- watching
 
-    def _follow(self, watch: Watch) -> int:
-        self._tags += 1
-        self._out.append(Follow(self._tags, watch))
-        return self._tags
-
-    def _unfollow_side(self) -> None:
-        if self._side:
-            self._out.append(Unfollow(self._side))
-            self._side = 0
-
     def _follow_near(self, key: bytes, revision: int) -> None:
         if key == self._near_key:
             return
-        if self._near:
-            self._out.append(Unfollow(self._near))
+        self._out.unfollow(self._near)
         self._near_key = key
-        self._near = self._follow(Watch(key, start_revision=revision, no_put=True)) if key else 0
+        self._near = self._out.follow(Watch(key, start_revision=revision, no_put=True)) if key else 0
 
     def _on_batch(self, tag: int, batch: WatchBatch | AtollError) -> None:
         if tag not in (self._side, self._near):
