@@ -41,7 +41,12 @@ def replay(python: Path, seed: int) -> int:
 def suites() -> list[str]:
     """The names given to ``@pytest.mark.soak`` anywhere in the tests."""
     files = (environment.ROOT / "tests").rglob("test_*.py")
-    return sorted({name for file in files for name in _SUITE.findall(file.read_text())})
+    return sorted({name for file in files for name in marks(file.read_text())})
+
+
+def marks(text: str) -> list[str]:
+    """The suites that one file's tests are marked with."""
+    return _SUITE.findall(text)
 
 
 def _suite(python: Path, name: str, rounds: int | None, minutes: float) -> int:
