@@ -20,6 +20,7 @@ PATCHES_PER_1000_LINES_MAX = 10
 FILE_NAMES_BANNED = {"utils", "util", "common", "misc", "helpers", "helper", "manager", "base"}
 
 _ORDER_FREE = {"sorted", "set", "frozenset", "sum", "min", "max", "any", "all", "len"}
+_THREADS = {"Thread", "Timer", "ThreadPoolExecutor", "ProcessPoolExecutor", "Process"}
 _SETS = re.compile(r"\b(set|frozenset|Set|AbstractSet|MutableSet)\b(\[|$)")
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -137,6 +138,13 @@ def dodged_import(source: Source) -> Iterator[Finding]:
     )
     if found:
         yield Finding("dodged-import", source.path, found)
+
+
+def own_thread(source: Source) -> Iterator[Finding]:
+    """A thread started outside of the runtime: locks and events are anybody's, threads are not."""
+    found = sum(isinstance(node, ast.Call) and _called(node) in _THREADS for node in ast.walk(source.tree))
+    if found:
+        yield Finding("own-thread", source.path, found)
 
 
 # ------------------------------------------------------------------------------------------ pure code

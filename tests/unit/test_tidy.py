@@ -27,6 +27,7 @@ RATCHET: Mapping[str, int] = {
 PURE_PLACES = re.compile(
     r"src/atoll/(wire|resources|access|kit|store|testing)/|src/atoll/planes/[^/]+/(model|policy)\b"
 )
+THREADLESS_PLACES = re.compile(r"src/atoll/(?!runtime/)")
 # Whose third-party imports come from this list; ``google`` is google.protobuf.
 NO_IO_PLACES = re.compile(
     r"src/atoll/(wire|resources|access|kit)/|src/atoll/planes/[^/]+/(model|policy)\b|src/atoll/store/api"
@@ -70,6 +71,7 @@ def _findings() -> Iterator[tidy.Finding]:
         checks = [*tidy.EVERYWHERE]
         checks += tidy.PURE if PURE_PLACES.match(source.path) else ()
         checks += tidy.TESTS if source.path.startswith("tests/") else ()
+        checks += (tidy.own_thread,) if THREADLESS_PLACES.match(source.path) else ()
         checks += () if LATE_IMPORTS.match(source.path) else (tidy.dodged_import,)
         for check in checks:
             yield from check(source)
@@ -144,6 +146,7 @@ BROKEN: Mapping[str, tuple[Callable[[tidy.Source], Iterator[tidy.Finding]], str]
     "blind suppress": (tidy.blind_except, "with contextlib.suppress(Exception): f()"),
     "lazy import": (tidy.dodged_import, "def f():\n    from atoll.store import api"),
     "type-checking import": (tidy.dodged_import, "if TYPE_CHECKING:\n    import atoll.host"),
+    "own thread": (tidy.own_thread, "threading.Thread(target=f).start()"),
     "datetime.now": (tidy.impure_calls, "x = datetime.datetime.now()"),
     "hash": (tidy.impure_calls, "x = hash('a')"),
     "loop over a set": (tidy.set_iteration, "for x in {1, 2}: f(x)"),
