@@ -20,8 +20,6 @@ ROOT = Path(__file__).resolve().parents[2]
 RATCHET: Mapping[str, int] = {
     "sleeping-test tests/waiting.py": 1,  # the one bounded wait
     "parameters tests/peers/etcd.py::etcd_cluster": 6,
-    "parameters src/atoll/store/ballot.py::tidy": 6,
-    "file-length src/atoll/store/election.py": 770,
 }
 
 PURE_PLACES = re.compile(
