@@ -7,14 +7,13 @@ Rule: a mutant is one patch of ``src`` in ``tests/mutants/`` whose text above th
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools import environment, parts, soak
+from tools import environment, soak, tree
 
 RUN_S_MAX = 600
 _PYTEST_FAILED = 1  # pytest's exit code for "tests ran, some failed"; anything else is a broken mutant
@@ -39,7 +38,7 @@ def run(python: Path) -> int:
     mutants = every()
     with tempfile.TemporaryDirectory(prefix="atoll-mutants-") as folder:
         copy = Path(folder)
-        copy_tree(copy)
+        tree.copy(copy)
         tests = sorted({mutant.test for mutant in mutants})
         if tests and _pytest(python, copy, tests) != 0:
             print("the tests that should catch mutants are not green without them")
@@ -60,32 +59,6 @@ def run(python: Path) -> int:
     return int(any(word != "caught" for _, word, _ in results))
 
 
-def copy_tree(to: Path) -> None:
-    """Copy what git knows of this tree (committed or not), without what it ignores."""
-    line = [
-        "git",
-        "-C",
-        str(environment.ROOT),
-        "ls-files",
-        "-z",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-    ]
-    names = subprocess.run(line, capture_output=True, text=True, check=True).stdout.split("\0")
-    for name in names:
-        source = environment.ROOT / name
-        if name and source.is_file():
-            (to / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, to / name)
-
-
-def apply(patch: Path, tree: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    """``git apply`` outside of any repository."""
-    line = ["git", "apply", "--whitespace=nowarn", *flags, str(patch)]
-    return subprocess.run(line, cwd=tree, capture_output=True, text=True)
-
-
 def _read(file: Path) -> Mutant:
     head = file.read_text().split("\n--- ", 1)[0]
     fields = dict(re.findall(r"^(Guard|Test): (.+)$", head, re.MULTILINE))
@@ -98,20 +71,20 @@ def _read(file: Path) -> Mutant:
 
 def _try(python: Path, copy: Path, mutant: Mutant) -> tuple[str, float]:
     start_s = time.monotonic()
-    if apply(mutant.file, copy).returncode:
+    if tree.patch(copy, mutant.file).returncode:
         return "no longer applies", 0.0
     code = _pytest(python, copy, [mutant.test])
-    undone = apply(mutant.file, copy, "--reverse")
-    undone.check_returncode()
+    tree.patch(copy, mutant.file, "--reverse").check_returncode()
     word = {_PYTEST_FAILED: "caught", 0: "SURVIVED"}.get(code, f"broken (pytest exit {code})")
     return word, time.monotonic() - start_s
 
 
 def _pytest(python: Path, copy: Path, tests: list[str]) -> int:
     line = [str(python), "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
-    variables = {**parts.variables(), "PYTHONPATH": f"{copy / 'src'}:{copy}", "PYTHONDONTWRITEBYTECODE": "1"}
     try:
-        done = subprocess.run(line, cwd=copy, env=variables, capture_output=True, timeout=RUN_S_MAX)
+        done = subprocess.run(
+            line, cwd=copy, env=tree.variables(copy), capture_output=True, timeout=RUN_S_MAX
+        )
     except subprocess.TimeoutExpired:
         return _PYTEST_FAILED  # a test that hangs without its guard has noticed, too
     return done.returncode

@@ -5,7 +5,6 @@ Rule: pytest runs last, once, and alone, so that its own closing line is the las
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -13,11 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools import environment
+from tools import environment, tree
 
 PARALLEL_MAX = 2
 
-_LINT: Mapping[str, Sequence[str]] = {
+LINT: Mapping[str, Sequence[str]] = {
     "types": ("-m", "mypy"),
     "contracts": ("-c", "import sys; from importlinter.cli import lint_imports_command as c; sys.exit(c())"),
     "format": ("-m", "ruff", "format", "--check", "--quiet", "."),
@@ -60,17 +59,9 @@ def docs(python: Path, arguments: Sequence[str]) -> int:
     return code or _run(python, ["-m", "tools.render", str(environment.STATE / "docs")])
 
 
-def variables() -> dict[str, str]:
-    """The environment of every part: the sources of this tree first, whatever else is installed."""
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(environment.ROOT / "src"), str(environment.ROOT)]),
-    }
-
-
 def _lint_then(python: Path, tests: Sequence[str]) -> int:
     with ThreadPoolExecutor(PARALLEL_MAX) as pool:
-        outcomes = list(pool.map(lambda name: _part(python, name), _LINT))
+        outcomes = list(pool.map(lambda name: _part(python, name), LINT))
     for outcome in outcomes:
         if outcome.code:
             print(f"--- {outcome.name} failed ---\n{outcome.output}", flush=True)
@@ -82,9 +73,9 @@ def _lint_then(python: Path, tests: Sequence[str]) -> int:
 def _part(python: Path, name: str) -> Outcome:
     start_s = time.monotonic()
     done = subprocess.run(
-        [str(python), *_LINT[name]],
+        [str(python), *LINT[name]],
         cwd=environment.ROOT,
-        env=variables(),
+        env=tree.variables(environment.ROOT),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -99,4 +90,6 @@ def _table(outcomes: Sequence[Outcome]) -> str:
 
 
 def _run(python: Path, arguments: Sequence[str]) -> int:
-    return subprocess.run([str(python), *arguments], cwd=environment.ROOT, env=variables()).returncode
+    return subprocess.run(
+        [str(python), *arguments], cwd=environment.ROOT, env=tree.variables(environment.ROOT)
+    ).returncode

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools import environment, parts
+from tools import environment, tree
 from tools.rows import Row, measured, merged
 
 TABLE = environment.ROOT / "docs" / "reference" / "reliability.md"
@@ -35,7 +35,7 @@ def replay(python: Path, seed: int) -> int:
     """Run each simulation test once, with this seed, showing what it prints."""
     line = [str(python), "-m", "pytest", "tests/simulation", "-s", "-q", "-m", "soak"]
     line += ["--rounds", "1", "--seed", str(seed)]
-    return subprocess.run(line, cwd=environment.ROOT, env=parts.variables()).returncode
+    return subprocess.run(line, cwd=environment.ROOT, env=tree.variables(environment.ROOT)).returncode
 
 
 def suites() -> list[str]:
@@ -57,7 +57,7 @@ def _suite(python: Path, name: str, rounds: int | None, minutes: float) -> int:
     line += ["--soak", name, "--soak-out", str(out), "--soak-minutes", str(minutes)]
     line += ["--rounds", str(rounds)] if rounds else []
     print(f"soak {name} on {commit}", flush=True)
-    code = subprocess.run(line, cwd=environment.ROOT, env=parts.variables()).returncode
+    code = subprocess.run(line, cwd=environment.ROOT, env=tree.variables(environment.ROOT)).returncode
     records = [json.loads(text) for text in out.read_text().splitlines()] if out.exists() else []
     write_section(TABLE, name, _section(name, commit, records))
     print(f"wrote the table of {name} to {TABLE.relative_to(environment.ROOT)}", flush=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from atoll import errors
-from tools import mutants, render, soak
+from tools import mutants, render, soak, tree
 from tools.environment import ROOT
 
 REFERENCE = ROOT / "docs" / "reference"
@@ -96,7 +96,7 @@ def test_every_metric_is_in_the_reference() -> None:
 
 def test_mutants_still_apply_and_name_tests_that_exist() -> None:
     for mutant in mutants.every():
-        checked = mutants.apply(mutant.file, ROOT, "--check")
+        checked = tree.patch(ROOT, mutant.file, "--check")
         assert not checked.returncode, checked.stderr
         path, _, name = mutant.test.partition("::")
         assert f"def {name.split('::')[-1].split('[')[0]}(" in (ROOT / path).read_text(), mutant
