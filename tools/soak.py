@@ -50,37 +50,38 @@ def marks(text: str) -> list[str]:
 
 
 def _suite(python: Path, name: str, rounds: int | None, minutes: float) -> int:
-    commit = _commit()
-    out = environment.STATE / "soak" / f"{name}-{commit}-{rounds or 'full'}.jsonl"
+    at = commit()
+    out = environment.STATE / "soak" / f"{name}-{at}-{rounds or 'full'}.jsonl"
     out.parent.mkdir(parents=True, exist_ok=True)
     line = [str(python), "-m", "pytest", "-q", "--timeout", str(int(60 * minutes) + 600)]
     line += ["--soak", name, "--soak-out", str(out), "--soak-minutes", str(minutes)]
     line += ["--rounds", str(rounds)] if rounds else []
-    print(f"soak {name} on {commit}", flush=True)
+    print(f"soak {name} on {at}", flush=True)
     code = subprocess.run(line, cwd=environment.ROOT, env=tree.variables(environment.ROOT)).returncode
     records = [json.loads(text) for text in out.read_text().splitlines()] if out.exists() else []
-    write_section(TABLE, name, _section(name, commit, records))
+    write_section(TABLE, name, _section(name, at, records))
     print(f"wrote the table of {name} to {TABLE.relative_to(environment.ROOT)}", flush=True)
     return 0 if code == _NOTHING_LEFT else code
 
 
-def _commit() -> str:
+def commit() -> str:
+    """The commit that last touched what is tested, marked where the tree differs from it."""
     git = ["git", "-C", str(environment.ROOT)]
     places = ["--", "src", "tests"]
-    commit = subprocess.run(
+    newest = subprocess.run(
         [*git, "log", "-1", "--format=%h", *places], capture_output=True, text=True
     ).stdout
     changed = subprocess.run([*git, "status", "--porcelain", *places], capture_output=True, text=True).stdout
-    return commit.strip() + ("-changed" if changed else "")
+    return newest.strip() + ("-changed" if changed else "")
 
 
-def _section(name: str, commit: str, records: Sequence[Row]) -> str:
+def _section(name: str, at: str, records: Sequence[Row]) -> str:
     latest = {record["node"]: record for record in records}
     failed = sum(record["outcome"] != "passed" for record in latest.values())
     rows = merged([row for record in latest.values() for row in record["rows"]])
     took_min = sum(record["took_s"] for record in latest.values()) / 60
     lines = [
-        f"`python3 dev.py soak {name}` on commit {commit}, {time.strftime('%Y-%m-%d', time.gmtime())}:",
+        f"`python3 dev.py soak {name}` on commit {at}, {time.strftime('%Y-%m-%d', time.gmtime())}:",
         f"{len(latest)} tests, {failed} failed, {took_min:.1f} minutes.",
         "",
         "| case | rounds | violations | measured |",
