@@ -1,0 +1,339 @@
+"""One HTTP/2 connection on the loop: bytes from the transport into the machine, facts to calls, output in batches.
+
+Rule: one read of the transport makes at most one write to it. Answers given while its facts are handled, and
+answers given later in the same turn of the loop, go out together.
+
+A peer that does not read: the transport says so, we stop reading from it, held data stays bounded by the limits of
+``wire.http2``, and after ``write_stall_s_max`` the connection is cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+from atoll.errors import AtollError
+from atoll.runtime.grpc_call import Call, Link, Peer
+from atoll.runtime.grpc_server import GrpcServer
+from atoll.wire.grpc import request
+from atoll.wire.grpc.message import MessageFault
+from atoll.wire.grpc.request import Refusal
+from atoll.wire.grpc.status import Status, trailers
+from atoll.wire.http2.connection import ServerConnection
+from atoll.wire.http2.facts import (
+    DataReceived,
+    Fact,
+    Failed,
+    PingAnswered,
+    RequestStarted,
+    StreamReset,
+    TrailersReceived,
+    Writable,
+)
+
+_UNKNOWN_METHOD = "unknown"  # in the statistics: a label that clients cannot multiply
+_DRAIN_PING = b"atolldrn"
+_ALIVE_PING = b"atollliv"
+_LEAVE_PING_S_MAX = 1.0
+
+
+class Http2Protocol(asyncio.Protocol):
+    """``closed`` is called once, when the connection has ended."""
+
+    def __init__(self, server: GrpcServer, closed: Callable[[Http2Protocol], None]) -> None:
+        self._server = server
+        self._closed = closed
+        self._transport: asyncio.Transport
+        self._link: Link
+        self._wire = ServerConnection(server.limits.http2)
+        self._flush_due = False
+        self._write_paused = False
+        self._leaving = False
+        self._left = False
+        self._fresh: list[
+            Call
+        ] = []  # calls of this read that may need a timer, if nothing answers them at once
+        self._read_s = 0.0  # when the last bytes came
+        self._timer: asyncio.TimerHandle | None = None
+
+    # ----------------------------------------------------------------------------------- from the transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        server = self._server
+        loop = asyncio.get_running_loop()
+        self._link = Link(
+            wire=self._wire,
+            limits=server.limits,
+            errors=server.errors,
+            clock=server.clock,
+            loop=loop,
+            operator_log=server.log,
+            peer=peer_of(self._transport),
+            stats=server.stats,
+            connection_id=server.next_connection_id(),
+            wake=self._wake,
+            calls={},
+        )
+        server.stats.connections_opened += 1
+        self._read_s = server.clock.now_s()
+        self._timer = loop.call_later(server.limits.handshake_s_max, self._on_handshake_late)
+        self._flush()
+
+    def data_received(self, data: bytes) -> None:
+        link = self._link
+        now_s = link.clock.now_s()
+        self._read_s = now_s
+        link.stats.received_bytes += len(data)
+        self._flush_due = True  # what is sent from here on goes out below
+        self._handle(self._wire.receive(data, now_s), now_s)
+        for call in self._fresh:
+            call.start_timer(now_s)
+        self._fresh.clear()
+        self._flush()
+
+    def eof_received(self) -> bool:
+        return False  # close: a gRPC client that has sent its last byte reads no answers either
+
+    def pause_writing(self) -> None:
+        self._write_paused = True
+        self._transport.pause_reading()
+        self._arm(self._server.limits.write_stall_s_max, self._on_stall)
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        self._transport.resume_reading()
+        self._arm(self._server.limits.keepalive_interval_s, self._on_silence)
+        self._flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        for call in list(self._link.calls.values()):
+            call.cancel(Status.CANCELLED)
+        self._link.stats.connections_closed += 1
+        self._closed(self)
+
+    # -------------------------------------------------------------------------------------- for the listener
+
+    @property
+    def idle(self) -> bool:
+        return not self._link.calls and not self._wire.streams_open
+
+    def leave(self) -> None:
+        """Begin a graceful end: no new calls once the client knows, then close after the last one."""
+        self._leaving = True
+        self._wire.announce_leave()
+        self._wire.ping(_DRAIN_PING)  # its answer: the client has read the announcement
+        self._link.loop.call_later(_LEAVE_PING_S_MAX, self._on_leave_late)
+        self._wake()
+
+    def cut(self) -> None:
+        """End now: calls in flight are answered UNAVAILABLE, their handlers cancelled."""
+        for call in list(self._link.calls.values()):
+            call.abort(Status.UNAVAILABLE, "the server is stopping")
+        self._wire.leave()
+        self._flush()
+        self._transport.close()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    # ------------------------------------------------------------------------------------------------ facts
+
+    def _handle(self, facts: list[Fact], now_s: float) -> None:
+        for fact in facts:
+            kind = type(fact)
+            if kind is RequestStarted:
+                self._on_request(cast(RequestStarted, fact), now_s)
+            elif kind is DataReceived:
+                data = cast(DataReceived, fact)
+                call = self._link.calls.get(data.stream_id)
+                if call is not None:
+                    self._on_body(call, data.data, data.ended)
+            elif kind is TrailersReceived:
+                call = self._link.calls.get(cast(TrailersReceived, fact).stream_id)
+                if call is not None:
+                    self._on_body(call, b"", True)
+            else:
+                self._on_rare(fact)
+
+    def _on_rare(self, fact: Fact) -> None:
+        if isinstance(fact, StreamReset):
+            call = self._link.calls.get(fact.stream_id)
+            if call is not None:
+                call.cancel(Status.CANCELLED)
+        elif isinstance(fact, Writable):
+            call = self._link.calls.get(fact.stream_id)
+            if call is not None:
+                call.drained()
+        elif isinstance(fact, PingAnswered):
+            if fact.opaque == _DRAIN_PING and self._leaving:
+                self._depart()
+        elif isinstance(fact, Failed):
+            self._on_failed(fact)
+
+    def _on_failed(self, fact: Failed) -> None:
+        link = self._link
+        name = fact.code.name
+        link.stats.connection_faults[name] = link.stats.connection_faults.get(name, 0) + 1
+        link.operator_log.warning(
+            "HTTP/2 peer broke the connection", peer=link.peer.address, code=name, why=fact.detail
+        )
+        self._write_paused = False  # GOAWAY is worth one more try
+        self._flush()
+        self._transport.close()
+
+    def _on_request(self, fact: RequestStarted, now_s: float) -> None:
+        self._link.stats.calls_started += 1
+        head = request.parse(fact.fields, self._server.limits.http2.header_list_bytes_max)
+        if isinstance(head, Refusal):
+            self._refuse(fact.stream_id, head)
+            return
+        route = self._server.routes.get(head.path)
+        if route is None:
+            text = f"unknown method {head.path}"
+            self._refuse(fact.stream_id, Refusal(200, Status.UNIMPLEMENTED, text))
+            return
+        call = Call(self._link, fact.stream_id, head, now_s)
+        self._link.calls[fact.stream_id] = call
+        if call.deadline_s is not None:
+            self._fresh.append(call)
+        if route.streams:
+            call.open_inbox()
+            self._invoke(call, route.handler, call)
+        else:
+            call.handler = route.handler
+        if fact.ended:
+            self._on_body(call, b"", True)
+
+    def _refuse(self, stream_id: int, refusal: Refusal) -> None:
+        stats = self._link.stats
+        counted = (_UNKNOWN_METHOD, refusal.status)
+        stats.calls_ended[counted] = stats.calls_ended.get(counted, 0) + 1
+        end = trailers(refusal.status, refusal.text)
+        if refusal.http_status == 200:
+            head = ((b":status", b"200"), (b"content-type", b"application/grpc"))
+            self._wire.send_headers(stream_id, head + end, end=True)
+            return
+        body = refusal.text.encode() + b"\n"
+        status = b"%d" % refusal.http_status
+        plain = (
+            (b":status", status),
+            (b"content-type", b"text/plain"),
+            (b"content-length", b"%d" % len(body)),
+        )
+        self._wire.send_headers(stream_id, plain)
+        self._wire.send_data(stream_id, body, end=True)
+
+    def _on_body(self, call: Call, data: bytes, ended: bool) -> None:
+        try:
+            call.feed(data, ended)
+        except MessageFault as fault:
+            call.abort(fault.status, fault.text)
+            return
+        if self._link.assembly_bytes > self._server.limits.assembly_bytes_max:
+            call.abort(Status.RESOURCE_EXHAUSTED, "too many bytes of unfinished messages on this connection")
+        elif ended and call.handler is not None and call.message is not None:
+            self._invoke(call, call.handler, call, call.message)
+
+    def _invoke(self, call: Call, handler: Callable[..., None], *arguments: object) -> None:
+        try:
+            handler(*arguments)
+        except AtollError as error:
+            call.fail_error(error)
+        except Exception as error:  # noqa: BLE001 - the border where a bug becomes INTERNAL of this call alone
+            call.fail_internal(error)
+
+    # ----------------------------------------------------------------------------------------------- output
+
+    def _wake(self) -> None:
+        if not self._flush_due:
+            self._flush_due = True
+            self._link.loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        if self._write_paused:
+            return
+        wire = self._wire
+        data = wire.take_output()
+        if data:
+            self._link.stats.sent_bytes += len(data)
+            self._transport.write(data)
+        if wire.pending:
+            self._handle(wire.pump(), self._read_s)
+            if wire.output_bytes:
+                self._wake()
+        if self._left and self.idle and not wire.output_bytes:
+            self._transport.close()
+
+    # ----------------------------------------------------------------------------------------------- timers
+
+    def _arm(self, delay_s: float, action: Callable[[], None]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._link.loop.call_later(delay_s, action)
+
+    def _on_handshake_late(self) -> None:
+        if self._wire.configured:
+            self._arm(self._server.limits.keepalive_interval_s, self._on_silence)
+        else:
+            self._transport.abort()
+
+    def _on_silence(self) -> None:
+        limits = self._server.limits
+        silent_s = self._link.clock.now_s() - self._read_s
+        if silent_s < limits.keepalive_interval_s:
+            self._arm(limits.keepalive_interval_s - silent_s, self._on_silence)
+            return
+        self._wire.ping(_ALIVE_PING)
+        self._wake()
+        self._arm(limits.keepalive_timeout_s, self._on_ping_late)
+
+    def _on_ping_late(self) -> None:
+        limits = self._server.limits
+        if self._link.clock.now_s() - self._read_s < limits.keepalive_timeout_s:
+            self._arm(limits.keepalive_interval_s, self._on_silence)
+            return
+        self._link.operator_log.info("HTTP/2 peer does not answer pings", peer=self._link.peer.address)
+        self._transport.abort()
+
+    def _on_stall(self) -> None:
+        self._link.operator_log.warning("HTTP/2 peer takes in nothing", peer=self._link.peer.address)
+        self._transport.abort()
+
+    def _on_leave_late(self) -> None:
+        """The peer did not answer the ping of the announcement; it has had time enough."""
+        if not self._left:
+            self._depart()
+            self._wake()
+
+    def _depart(self) -> None:
+        self._left = True
+        self._wire.leave()
+
+
+def peer_of(transport: asyncio.BaseTransport) -> Peer:
+    """Address and, under TLS with a verified client certificate, its names."""
+    name = transport.get_extra_info("peername") or ("", 0)
+    host, port = str(name[0]), name[1]
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    is_loopback = host.startswith("127.") or host == "::1"
+    secured = transport.get_extra_info("ssl_object")
+    if secured is None:
+        return Peer(address, is_loopback)
+    certificate: dict[str, Any] = secured.getpeercert() or {}
+    names = certificate.get("subjectAltName", ())
+    subject = {key: value for part in certificate.get("subject", ()) for key, value in part}
+    return Peer(
+        address=address,
+        is_loopback=is_loopback,
+        tls=True,
+        tls_common_name=subject.get("commonName", ""),
+        tls_dns_names=tuple(value for kind, value in names if kind == "DNS"),
+        spiffe_id=next(
+            (value for kind, value in names if kind == "URI" and value.startswith("spiffe://")), ""
+        ),
+    )

@@ -1,0 +1,247 @@
+"""One listening socket for TLS, HTTP/2 without TLS and HTTP/1: told apart by the first bytes.
+
+Rule: the first byte of a TLS client is 22 (a handshake record, RFC 8446, 5.1) and is looked at without taking it;
+an HTTP/2 client begins with its preface (RFC 9113, 3.4), which no HTTP/1 request can be. Under TLS, ALPN offers
+both, and the preface decides as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import ssl
+from typing import Protocol, cast
+
+from atoll.runtime import net
+from atoll.runtime.grpc_protocol import Http2Protocol
+from atoll.runtime.grpc_server import GrpcServer
+from atoll.runtime.logs import Log
+from atoll.runtime.net import Address
+from atoll.wire.http2.frames import PREFACE
+
+_TLS_HANDSHAKE = 22
+_ACCEPTS_A_TURN_MAX = 64
+_ACCEPT_PAUSE_S = 1.0
+_CUT_S_MAX = 1.0
+_OUT_OF_FILES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+
+
+class Served(Protocol):
+    """A connection that has been given to its protocol."""
+
+    def leave(self) -> None:
+        """Begin a graceful end."""
+
+    def cut(self) -> None:
+        """End now, telling the peer."""
+
+    def abort(self) -> None:
+        """End now, without a word."""
+
+
+class Listener:
+    """A bound, accepting socket and its connections. Made by ``listen``."""
+
+    def __init__(
+        self, sock: socket.socket, *, grpc: GrpcServer | None, tls: ssl.SSLContext | None, log: Log
+    ) -> None:
+        self._sock = sock
+        self._grpc = grpc
+        self._tls = tls
+        self._log = log
+        self._loop = asyncio.get_running_loop()
+        self._greeting: set[asyncio.Transport] = set()  # no protocol has them yet
+        self._handshakes: set[asyncio.Task[None]] = set()
+        self._peeking: dict[int, tuple[socket.socket, asyncio.TimerHandle]] = {}
+        self._served: set[Served] = set()
+        self._emptied = asyncio.Event()
+        self._greeting_s_max = grpc.limits.handshake_s_max if grpc else 10.0
+        self.address = net.bound_address(sock)
+        self._loop.add_reader(sock, self._accept)
+
+    @property
+    def connections(self) -> int:
+        return len(self._served)
+
+    async def close(self, within_s: float) -> None:
+        """Accept no more, let calls in flight finish for at most ``within_s``, then cut what is left."""
+        self._stop_accepting()
+        for served in list(self._served):
+            served.leave()
+        if not await self._wait_empty(within_s):
+            for served in list(self._served):
+                served.cut()
+            if not await self._wait_empty(_CUT_S_MAX):
+                for served in list(self._served):
+                    served.abort()
+                await self._wait_empty(_CUT_S_MAX)
+
+    def _stop_accepting(self) -> None:
+        self._loop.remove_reader(self._sock)
+        self._sock.close()
+        for descriptor in list(self._peeking):
+            self._drop_peeking(descriptor)
+        for task in self._handshakes:
+            task.cancel()
+        for transport in list(self._greeting):
+            transport.abort()
+
+    async def _wait_empty(self, within_s: float) -> bool:
+        self._emptied.clear()
+        if not self._served:
+            return True
+        try:
+            async with asyncio.timeout(within_s):
+                await self._emptied.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    # ---------------------------------------------------------------------------------------------- accept
+
+    def _accept(self) -> None:
+        for _ in range(_ACCEPTS_A_TURN_MAX):
+            try:
+                sock, _ = self._sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in _OUT_OF_FILES:
+                    raise
+                self._pause_accepting(error)
+                return
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._tls is None:
+                self._start(sock, None)
+            else:
+                self._peek(sock)
+
+    def _pause_accepting(self, error: OSError) -> None:
+        """Out of file descriptors: the client waits in the backlog; spinning would not help it."""
+        self._log.error("cannot accept connections", error, pause_s=_ACCEPT_PAUSE_S)
+        self._loop.remove_reader(self._sock)
+        self._loop.call_later(_ACCEPT_PAUSE_S, self._resume_accepting)
+
+    def _resume_accepting(self) -> None:
+        if self._sock.fileno() >= 0:
+            self._loop.add_reader(self._sock, self._accept)
+
+    def _peek(self, sock: socket.socket) -> None:
+        """Wait for the first byte and look at it, leaving it where it is."""
+        late = self._loop.call_later(self._greeting_s_max, self._drop_peeking, sock.fileno())
+        self._peeking[sock.fileno()] = (sock, late)
+        self._loop.add_reader(sock, self._on_first_byte, sock, late)
+
+    def _on_first_byte(self, sock: socket.socket, late: asyncio.TimerHandle) -> None:
+        try:
+            first = sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return
+        except OSError:
+            first = b""
+        self._loop.remove_reader(sock)
+        late.cancel()
+        del self._peeking[sock.fileno()]
+        if not first:
+            sock.close()
+        else:
+            self._start(sock, self._tls if first[0] == _TLS_HANDSHAKE else None)
+
+    def _drop_peeking(self, descriptor: int) -> None:
+        sock, late = self._peeking.pop(descriptor)
+        late.cancel()
+        self._loop.remove_reader(sock)
+        sock.close()
+
+    def _start(self, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
+        task = self._loop.create_task(self._adopt(sock, tls))
+        self._handshakes.add(task)
+        task.add_done_callback(self._handshakes.discard)
+
+    async def _adopt(self, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
+        timeout_s = self._greeting_s_max if tls else None
+        try:
+            await self._loop.connect_accepted_socket(
+                lambda: _Greeter(self), sock, ssl=tls, ssl_handshake_timeout=timeout_s
+            )
+        except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
+            self._log.info("connection ended before it began", why=str(error))
+            sock.close()
+
+    # ------------------------------------------------------------------------------- for the greeter
+
+    def greet(self, transport: asyncio.Transport) -> asyncio.TimerHandle:
+        self._greeting.add(transport)
+        return self._loop.call_later(self._greeting_s_max, transport.abort)
+
+    def greeted(self, transport: asyncio.Transport) -> None:
+        self._greeting.discard(transport)
+
+    def choose(self, is_http2: bool) -> asyncio.Protocol | None:
+        """The protocol for a connection, or None where this listener does not serve that kind."""
+        if is_http2 and self._grpc is not None:
+            if self._grpc.stats.connections_open >= self._grpc.limits.connections_max:
+                self._log.warning("too many connections", connections_max=self._grpc.limits.connections_max)
+                return None
+            served = Http2Protocol(self._grpc, self._forget)
+            self._served.add(served)
+            return served
+        return None
+
+    def _forget(self, served: Served) -> None:
+        self._served.discard(served)
+        if not self._served:
+            self._emptied.set()
+
+
+class _Greeter(asyncio.Protocol):
+    """Has a new connection until its first bytes say who shall have it."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._transport: asyncio.Transport
+        self._late: asyncio.TimerHandle
+        self._seen = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._late = self._listener.greet(self._transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._seen += data
+        if len(self._seen) < len(PREFACE) and PREFACE.startswith(self._seen):
+            return
+        self._end()
+        protocol = self._listener.choose(self._seen.startswith(PREFACE))
+        if protocol is None:
+            self._transport.close()
+            return
+        self._transport.set_protocol(protocol)
+        protocol.connection_made(self._transport)
+        protocol.data_received(self._seen)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        self._late.cancel()
+        self._listener.greeted(self._transport)
+
+
+def listen(
+    address: Address,
+    option: str,
+    *,
+    grpc: GrpcServer | None = None,
+    tls: ssl.SSLContext | None = None,
+    log: Log | None = None,
+) -> Listener:
+    """Bind ``address`` and serve; must be called on the running loop. ``option`` names the setting that moves the
+    address, for the error's text. With ``tls``, clients may come with and without it; its ALPN is set here.
+    Raises ``AtollError``: IN_USE, DENIED, INVALID.
+    """
+    if tls is not None:
+        tls.set_alpn_protocols(["h2"])
+    return Listener(net.listen(address, option), grpc=grpc, tls=tls, log=log or Log("listen"))
