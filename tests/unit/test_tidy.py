@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 RATCHET: Mapping[str, int] = {
     "sleeping-test tests/waiting.py": 1,  # the one bounded wait
+    # The border where a handler's bug becomes INTERNAL of one call (STYLE.md, 14): meant to stay.
+    "blind-except src/atoll/runtime/grpc_call.py": 1,
     "parameters tests/peers/etcd.py::etcd_cluster": 6,
 }
 

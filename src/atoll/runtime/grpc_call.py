@@ -323,7 +323,8 @@ class Call:
         self._inbox = deque()
 
     def start_task(self, work: Coroutine[Any, Any, None]) -> None:
-        self._task = self._link.loop.create_task(self._run(work))
+        self._task = self._link.loop.create_task(work)
+        self._task.add_done_callback(self._on_task_done)
 
     def start_timer(self, now_s: float) -> None:
         """Arm the deadline. It is on the boot clock, so the loop's timer only asks to look at it."""
@@ -372,7 +373,7 @@ class Call:
         self._writable = True
         hooks, self._drain_hooks = self._drain_hooks, None
         for hook in hooks or ():
-            self._guard(hook)
+            self.guard(hook)
 
     def cancel(self, status: Status) -> None:
         """The call ended, and not by its handler. ``status`` is for the statistics."""
@@ -383,7 +384,7 @@ class Call:
             self._task.cancel()
         hooks, self._cancel_hooks = self._cancel_hooks, None
         for hook in hooks or ():
-            self._guard(hook)
+            self.guard(hook)
 
     def abort(self, status: Status, text: str) -> None:
         """End the call for the handler: tell the client, then cancel."""
@@ -394,30 +395,35 @@ class Call:
         self._link.wake()
         self.cancel(status)
 
+    def guard(self, work: Callable[..., None], *arguments: object) -> None:
+        """Call into the handler's code; what it raises ends this call alone."""
+        try:
+            work(*arguments)
+        except AtollError as error:
+            self.fail_error(error)
+        except Exception as error:  # noqa: BLE001 - the border where a bug becomes INTERNAL of this call alone
+            self.fail_internal(error)
+
     def fail_internal(self, error: BaseException) -> None:
         """A bug in a handler: the caller learns nothing of it, the operator all."""
-        self._link.operator_log.error("gRPC handler failed", error, method=self.method, peer=self._link.peer.address)
+        self._link.operator_log.error(
+            "gRPC handler failed", error, method=self.method, peer=self._link.peer.address
+        )
         self.finish(Status.INTERNAL, "internal error")
 
     # --------------------------------------------------------------------------------------------- inside
 
-    async def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-            self.finish()
-        except AtollError as error:
-            self.fail_error(error)
-        except asyncio.CancelledError:
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
             self.abort(Status.CANCELLED, "the handler was cancelled")
-            raise
-        except Exception as error:  # noqa: BLE001 - the border where a bug becomes INTERNAL of this call alone
+            return
+        error = task.exception()
+        if error is None:
+            self.finish()
+        elif isinstance(error, AtollError):
+            self.fail_error(error)
+        else:
             self.fail_internal(error)
-
-    def _guard(self, hook: Callable[[], None]) -> None:
-        try:
-            hook()
-        except Exception as error:  # noqa: BLE001 - the same border, for hooks
-            self._link.operator_log.error("gRPC hook failed", error, method=self.method)
 
     def _acknowledge_withheld(self) -> None:
         self._link.wire.acknowledge(self._stream_id, self._withheld_bytes)

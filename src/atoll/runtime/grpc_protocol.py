@@ -13,7 +13,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, cast
 
-from atoll.errors import AtollError
 from atoll.runtime.grpc_call import Call, Link, Peer
 from atoll.runtime.grpc_server import GrpcServer
 from atoll.wire.grpc import request
@@ -202,7 +201,7 @@ class Http2Protocol(asyncio.Protocol):
             self._fresh.append(call)
         if route.streams:
             call.open_inbox()
-            self._invoke(call, route.handler, call)
+            call.guard(route.handler, call)
         else:
             call.handler = route.handler
         if fact.ended:
@@ -236,15 +235,7 @@ class Http2Protocol(asyncio.Protocol):
         if self._link.assembly_bytes > self._server.limits.assembly_bytes_max:
             call.abort(Status.RESOURCE_EXHAUSTED, "too many bytes of unfinished messages on this connection")
         elif ended and call.handler is not None and call.message is not None:
-            self._invoke(call, call.handler, call, call.message)
-
-    def _invoke(self, call: Call, handler: Callable[..., None], *arguments: object) -> None:
-        try:
-            handler(*arguments)
-        except AtollError as error:
-            call.fail_error(error)
-        except Exception as error:  # noqa: BLE001 - the border where a bug becomes INTERNAL of this call alone
-            call.fail_internal(error)
+            call.guard(call.handler, call, call.message)
 
     # ----------------------------------------------------------------------------------------------- output
 
