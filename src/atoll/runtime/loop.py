@@ -33,6 +33,11 @@ def run(main: Coroutine[Any, Any, T]) -> T:
         return runner.run(main)
 
 
+def new_future() -> asyncio.Future[Any]:
+    """A future of the running loop."""
+    return asyncio.get_running_loop().create_future()
+
+
 async def sleep(duration_s: float) -> None:
     await asyncio.sleep(duration_s)
 
