@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 
-from atoll.runtime.abort import abort
+from atoll.runtime.worker import Worker
 from atoll.store.api import Cancel, Done, Request, Watch, WatchSink
 from atoll.store.engine import POLL_S, Engine, PublicDriver
 
@@ -18,8 +18,7 @@ class Embedded:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._closing = threading.Event()
-        self._house = threading.Thread(target=self._keep_house, name="atoll-store-house", daemon=True)
-        self._house.start()
+        self._house = Worker("atoll-store-house", self._keep_house)
 
     def submit(self, request: Request, done: Done, timeout_s: float | None = None) -> None:
         self.engine.submit(request, done, timeout_s)
@@ -29,8 +28,7 @@ class Embedded:
 
     def close(self) -> None:
         self._closing.set()
-        if threading.current_thread() is not self._house:
-            self._house.join()
+        self._house.wait_end()
         self.engine.close()
 
     def public_driver(self) -> PublicDriver:
@@ -38,11 +36,5 @@ class Embedded:
         return self.engine.public_driver()
 
     def _keep_house(self) -> None:
-        finished = False
-        try:
-            while not self._closing.wait(POLL_S):
-                self.engine.poll()
-            finished = True
-        finally:
-            if not finished:
-                abort("the thread that ends leases died")
+        while not self._closing.wait(POLL_S):
+            self.engine.poll()
