@@ -18,10 +18,11 @@ _COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {}
 
 def run(arguments: Sequence[str]) -> int:
     """Carry out one command; returns the exit code. A failed tool ends with its name and its output."""
-    name = arguments[0] if arguments else "help"
-    command = _COMMANDS.get(name, _help)
+    name = arguments[0] if arguments else ""
+    if name not in _COMMANDS:
+        return _usage(name)
     try:
-        return command(arguments[1:])
+        return _COMMANDS[name](arguments[1:])
     except environment.ToolFailed as failure:
         print(f"dev.py {name}: {failure}", flush=True)
         return 2
@@ -34,11 +35,11 @@ def _command(function: Callable[[Sequence[str]], int]) -> Callable[[Sequence[str
     return function
 
 
-def _help(arguments: Sequence[str]) -> int:
+def _usage(given: str) -> int:
     print("usage: python3 dev.py COMMAND [ARGUMENTS]\n")
     for name, function in _COMMANDS.items():
         print(f"  {name:6} {(function.__doc__ or '').splitlines()[0]}")
-    return 0 if not arguments else 2
+    return 0 if given in ("", "help", "-h", "--help") else 2
 
 
 @_command

@@ -27,6 +27,7 @@ TOOLS: Mapping[str, str] = {
     "nghttp": "nghttp2-client",
     "openssl": "openssl",
     "ps": "procps",
+    "setpriv": "util-linux",
     "tc": "iproute2",
     "unshare": "util-linux",
 }

@@ -1,7 +1,7 @@
 """How a plane is cut off a copy of the tree: what belongs to it goes, by place, by name and by import.
 
-Rule: besides the plane's folder only tests, entry points (``embed``) and experiments may go with it, and only if
-they import it; one line of ``host/catalog.py`` and its extra in ``pyproject.toml`` name it, and these go too.
+Rule: besides the plane's folder and its extra in ``pyproject.toml`` only tests, entry points (``embed``) and
+experiments may go with it, and only if they import it. ``host/catalog.py`` may go on naming it.
 """
 
 from __future__ import annotations
@@ -25,13 +25,21 @@ def cut(tree: Path, plane: str) -> list[str]:
             (tree / file).unlink()
             gone.append(file)
             modules.add(_module(file))
-    _drop_lines(tree / "src/atoll/host/catalog.py", rf"\b{plane}\b")
     _drop_lines(tree / "pyproject.toml", rf"^{plane} = ")
     _drop_lines(tree / "tests/unit/test_tidy.py", "|".join(re.escape(path) for path in gone))
     for mutant in (tree / "tests/mutants").glob("*.patch"):
         if any(path in mutant.read_text() for path in gone):
             mutant.unlink()
     return gone
+
+
+def left_behind(tree: Path, plane: str) -> list[str]:
+    """What still imports the plane, lazily or not, though only the catalog may."""
+    files = sorted((tree / "src").rglob("*.py"))
+    importing = [
+        str(file.relative_to(tree)) for file in files if _imports_any(file, {f"atoll.planes.{plane}"})
+    ]
+    return [file for file in importing if file != "src/atoll/host/catalog.py"]
 
 
 def _followers(tree: Path) -> list[str]:

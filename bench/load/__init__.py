@@ -1,0 +1,1 @@
+"""What benchmarks share: servers under test, load generators, the disk's own speed."""
