@@ -16,6 +16,7 @@ from typing import Protocol, cast
 from atoll.runtime import net
 from atoll.runtime.grpc_protocol import Http2Protocol
 from atoll.runtime.grpc_server import GrpcServer
+from atoll.runtime.http1 import Http1Protocol, Http1Server
 from atoll.runtime.logs import Log
 from atoll.runtime.net import Address
 from atoll.wire.http2.frames import PREFACE
@@ -44,10 +45,17 @@ class Listener:
     """A bound, accepting socket and its connections. Made by ``listen``."""
 
     def __init__(
-        self, sock: socket.socket, *, grpc: GrpcServer | None, tls: ssl.SSLContext | None, log: Log
+        self,
+        sock: socket.socket,
+        *,
+        grpc: GrpcServer | None,
+        http1: Http1Server | None,
+        tls: ssl.SSLContext | None,
+        log: Log,
     ) -> None:
         self._sock = sock
         self._grpc = grpc
+        self._http1 = http1
         self._tls = tls
         self._log = log
         self._loop = asyncio.get_running_loop()
@@ -181,14 +189,25 @@ class Listener:
 
     def choose(self, is_http2: bool) -> asyncio.Protocol | None:
         """The protocol for a connection, or None where this listener does not serve that kind."""
+        served: Http2Protocol | Http1Protocol
         if is_http2 and self._grpc is not None:
-            if self._grpc.stats.connections_open >= self._grpc.limits.connections_max:
-                self._log.warning("too many connections", connections_max=self._grpc.limits.connections_max)
+            if self._is_full(self._grpc.stats.connections_open, self._grpc.limits.connections_max):
                 return None
             served = Http2Protocol(self._grpc, self._forget)
-            self._served.add(served)
-            return served
-        return None
+        elif not is_http2 and self._http1 is not None:
+            if self._is_full(self._http1.connections_open, self._http1.limits.connections_max):
+                return None
+            served = Http1Protocol(self._http1, self._forget)
+        else:
+            return None
+        self._served.add(served)
+        return served
+
+    def _is_full(self, connections: int, connections_max: int) -> bool:
+        full = connections >= connections_max
+        if full:
+            self._log.warning("too many connections", connections_max=connections_max)
+        return full
 
     def _forget(self, served: Served) -> None:
         self._served.discard(served)
@@ -235,13 +254,15 @@ def listen(
     option: str,
     *,
     grpc: GrpcServer | None = None,
+    http1: Http1Server | None = None,
     tls: ssl.SSLContext | None = None,
     log: Log | None = None,
 ) -> Listener:
     """Bind ``address`` and serve; must be called on the running loop. ``option`` names the setting that moves the
-    address, for the error's text. With ``tls``, clients may come with and without it; its ALPN is set here.
-    Raises ``AtollError``: IN_USE, DENIED, INVALID.
+    address, for the error's text. A connection of a kind that is not given here is closed. With ``tls``, clients
+    may come with and without it; its ALPN is set here. Raises ``AtollError``: IN_USE, DENIED, INVALID.
     """
     if tls is not None:
-        tls.set_alpn_protocols(["h2"])
-    return Listener(net.listen(address, option), grpc=grpc, tls=tls, log=log or Log("listen"))
+        tls.set_alpn_protocols((["h2"] if grpc else []) + (["http/1.1"] if http1 else []))
+    sock = net.listen(address, option)
+    return Listener(sock, grpc=grpc, http1=http1, tls=tls, log=log or Log("listen"))
