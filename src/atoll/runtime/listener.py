@@ -51,13 +51,12 @@ class Listener:
         grpc: GrpcServer | None,
         http1: Http1Server | None,
         tls: ssl.SSLContext | None,
-        log: Log,
     ) -> None:
         self._sock = sock
         self._grpc = grpc
         self._http1 = http1
         self._tls = tls
-        self._log = log
+        self._log = Log("listen")
         self._loop = asyncio.get_running_loop()
         self._greeting: set[asyncio.Transport] = set()  # no protocol has them yet
         self._handshakes: set[asyncio.Task[None]] = set()
@@ -256,7 +255,6 @@ def listen(
     grpc: GrpcServer | None = None,
     http1: Http1Server | None = None,
     tls: ssl.SSLContext | None = None,
-    log: Log | None = None,
 ) -> Listener:
     """Bind ``address`` and serve; must be called on the running loop. ``option`` names the setting that moves the
     address, for the error's text. A connection of a kind that is not given here is closed. With ``tls``, clients
@@ -265,4 +263,4 @@ def listen(
     if tls is not None:
         tls.set_alpn_protocols((["h2"] if grpc else []) + (["http/1.1"] if http1 else []))
     sock = net.listen(address, option)
-    return Listener(sock, grpc=grpc, http1=http1, tls=tls, log=log or Log("listen"))
+    return Listener(sock, grpc=grpc, http1=http1, tls=tls)

@@ -113,12 +113,12 @@ def window_update(stream_id: int, increment_bytes: int) -> bytes:
     return frame(FrameType.WINDOW_UPDATE, 0, stream_id, increment_bytes.to_bytes(4, "big"))
 
 
-def headers(stream_id: int, block: bytes, *, end_stream: bool, frame_bytes_max: int) -> bytes:
+def headers(stream_id: int, block: bytes, *, end_stream: bool) -> bytes:
     """HEADERS and, where ``block`` needs more than one frame, CONTINUATION frames."""
     flags = END_STREAM if end_stream else 0
-    if len(block) <= frame_bytes_max:
+    if len(block) <= FRAME_BYTES_MAX:
         return frame(FrameType.HEADERS, flags | END_HEADERS, stream_id, block)
-    parts = [block[at : at + frame_bytes_max] for at in range(0, len(block), frame_bytes_max)]
+    parts = [block[at : at + FRAME_BYTES_MAX] for at in range(0, len(block), FRAME_BYTES_MAX)]
     last = len(parts) - 1
     encoded = [frame(FrameType.HEADERS, flags, stream_id, parts[0])]
     for index, part in enumerate(parts[1:], 1):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
+from atoll.wire.http2.frames import WINDOW_BYTES_DEFAULT
+
 
 class Limits(msgspec.Struct, frozen=True):
     """What the server grants one connection. Sizes in bytes, rates in events per second.
@@ -36,6 +38,12 @@ class Limits(msgspec.Struct, frozen=True):
     ping_interval_s_min: float = 5.0
     ping_idle_interval_s_min: float = 7_200.0
     ping_strikes_max: int = 2
+
+    def __post_init__(self) -> None:
+        if self.connection_window_bytes < WINDOW_BYTES_DEFAULT:
+            raise ValueError(
+                f"connection_window_bytes must be at least {WINDOW_BYTES_DEFAULT}, HTTP/2's default"
+            )
 
 
 class Bucket:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from atoll.wire.http2 import fields, frames
 from atoll.wire.http2.fields import Pairs
-from atoll.wire.http2.frames import END_STREAM, FrameType
+from atoll.wire.http2.frames import END_STREAM, FRAME_BYTES_MAX, FrameType
 from atoll.wire.http2.limits import Limits
 from atoll.wire.http2.stream import Stream
 
@@ -27,7 +27,6 @@ class Outbox:
         self._opening = fields.NO_DYNAMIC_TABLE
         self.size_bytes = 0
         self.window_bytes = frames.WINDOW_BYTES_DEFAULT
-        self.frame_bytes_max = frames.FRAME_BYTES_MAX
         self.stream_window_bytes = frames.WINDOW_BYTES_DEFAULT  # the peer's SETTINGS_INITIAL_WINDOW_SIZE
 
     @property
@@ -59,9 +58,7 @@ class Outbox:
         block = fields.encode(pairs)
         if self._opening:
             block, self._opening = self._opening + block, b""
-        self.write(
-            frames.headers(stream.stream_id, block, end_stream=end, frame_bytes_max=self.frame_bytes_max)
-        )
+        self.write(frames.headers(stream.stream_id, block, end_stream=end))
         if end:
             self._ended(stream)
 
@@ -71,7 +68,7 @@ class Outbox:
             not stream.held
             and size <= stream.send_window_bytes
             and size <= self.window_bytes
-            and size <= self.frame_bytes_max
+            and size <= FRAME_BYTES_MAX
             and self.size_bytes < self._limits.output_bytes_high
         ):
             self._encode_data(stream, data, end=end)
@@ -108,7 +105,7 @@ class Outbox:
     def _send_held(self, stream: Stream) -> bool:
         """One frame of a stream's held data; False: its own window is shut."""
         chunk = stream.held[0]
-        room = min(stream.send_window_bytes, self.window_bytes, self.frame_bytes_max)
+        room = min(stream.send_window_bytes, self.window_bytes, FRAME_BYTES_MAX)
         if room <= 0 and chunk:
             return False
         if len(chunk) <= room:
