@@ -139,7 +139,7 @@ def test_metrics_have_their_own_registry() -> None:
     one, other = metrics.Metrics(), metrics.Metrics()
     for registry in (one, other):
         registry.counter("atoll_requests_total", "Requests.").inc()
-        registry.read_on_scrape("atoll_size_bytes", "Size.", lambda: 42.0)
+        registry.read_on_scrape("atoll_size_bytes", "Size.", ["of"], lambda: [(["x"], 42.0)])
     assert b"atoll_requests_total 1.0" in one.text()
-    assert b"atoll_size_bytes 42.0" in other.text()
+    assert b'atoll_size_bytes{of="x"} 42.0' in other.text()
     assert "atoll_size_bytes" in one.names()

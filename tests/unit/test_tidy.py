@@ -38,9 +38,10 @@ OWNERS: Mapping[str, str] = {
     "grpc": r"src/atoll/store/etcd",
     "sqlite3": r"src/atoll/store/sqlite",
     "uvloop": r"src/atoll/runtime/",
-    "h11": r"src/atoll/runtime/http1",
+    "h11": r"src/atoll/runtime/http",
     "prometheus_client": r"src/atoll/runtime/metrics",
     "rich": r"src/atoll/cli/",
+    "starlette": r"src/atoll/runtime/http_api",
 }
 # Where a plane's modules may be loaded at first use, so that a node pays only for what it runs.
 LATE_IMPORTS = re.compile(r"src/atoll/host/catalog|^tests/|^bench/|^fuzz/|^examples/")

@@ -1,1 +1,1 @@
-"""The typed client of Atoll's own HTTP API."""
+"""A typed client of the node's HTTP API. ``Client`` in ``atoll.client.node``."""

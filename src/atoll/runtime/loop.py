@@ -53,6 +53,17 @@ async def bounded(within_s: float, what: str) -> AsyncIterator[None]:
         raise AtollError(Code.UNAVAILABLE, message, reason=Reason.TIMEOUT, retry_after_s=1.0) from error
 
 
+async def next_within(queue: asyncio.Queue[T], within_s: float) -> T | None:
+    """The next item, or None when none came in ``within_s`` seconds (infinity: wait for ever)."""
+    if not queue.empty():
+        return queue.get_nowait()
+    try:
+        async with asyncio.timeout(None if within_s == float("inf") else max(within_s, 0.0)):
+            return await queue.get()
+    except TimeoutError:
+        return None
+
+
 async def wait_event(event: asyncio.Event, within_s: float) -> bool:
     """Wait until ``event`` is set; False when that did not happen in ``within_s`` seconds."""
     try:

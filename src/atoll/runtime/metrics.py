@@ -10,12 +10,15 @@ Source: the Prometheus text exposition format 0.0.4, by ``prometheus_client``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
 
 import prometheus_client
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SECONDS_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+Sample: TypeAlias = tuple[Sequence[str], float]
 
 Counter = prometheus_client.Counter
 Gauge = prometheus_client.Gauge
@@ -38,9 +41,13 @@ class Metrics:
     def histogram(self, name: str, help_text: str, labels: Sequence[str] = ()) -> Histogram:
         return Histogram(name, help_text, labels, registry=self._registry, buckets=SECONDS_BUCKETS)
 
-    def read_on_scrape(self, name: str, help_text: str, read: Callable[[], float]) -> None:
-        """A gauge whose value is asked for when somebody looks, so that the hot path pays nothing."""
-        self._registry.register(_Read(name, help_text, read))
+    def read_on_scrape(
+        self, name: str, help_text: str, labels: Sequence[str], read: Callable[[], Iterable[Sample]]
+    ) -> None:
+        """A family whose samples are asked for when somebody looks, so that the hot path pays nothing. A name that
+        ends with ``_total`` is a counter, any other a gauge. ``read`` gives (label values, value).
+        """
+        self._registry.register(_Read(name, help_text, labels, read))
 
     def text(self) -> bytes:
         return prometheus_client.generate_latest(self._registry)
@@ -51,12 +58,22 @@ class Metrics:
 
 
 class _Read:
-    def __init__(self, name: str, help_text: str, read: Callable[[], float]) -> None:
-        self._family = (name, help_text)
+    def __init__(
+        self, name: str, help_text: str, labels: Sequence[str], read: Callable[[], Iterable[Sample]]
+    ) -> None:
+        self._family = (name, help_text, labels)
         self._read = read
 
+    def _empty(self) -> CounterMetricFamily | GaugeMetricFamily:
+        name, help_text, labels = self._family
+        kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+        return kind(name, help_text, labels=labels)
+
     def describe(self) -> Iterable[Metric]:
-        return [GaugeMetricFamily(*self._family)]
+        return [self._empty()]
 
     def collect(self) -> Iterable[Metric]:
-        return [GaugeMetricFamily(*self._family, value=self._read())]
+        family = self._empty()
+        for labels, value in self._read():
+            family.add_metric(labels, value)
+        return [family]

@@ -1,0 +1,137 @@
+"""The node's API, typed: one method an endpoint.
+
+Rule: answers are values of ``resources``; failures are the ``AtollError`` that the node meant. A node that does not
+answer is UNAVAILABLE, a write without an answer is UNKNOWN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+import msgspec
+
+from atoll.client.transport import Transport
+from atoll.errors import AtollError, Code, Reason
+from atoll.resources.node import CompactOrder, Done, Leases, Node, SettingValue, StoreStatus
+from atoll.runtime.http_client import HttpAnswer, HttpRequest
+
+T = TypeVar("T")
+
+
+class _ErrorBody(msgspec.Struct, frozen=True):
+    code: str
+    message: str
+    reason: str = "other"
+    retry_after_s: float | None = None
+    facts: dict[str, int | str] = {}
+
+
+class _ErrorAnswer(msgspec.Struct, frozen=True):
+    error: _ErrorBody
+
+
+class Client:
+    """``token`` is the node's API token, where it asks for one."""
+
+    def __init__(self, transport: Transport, token: str = "") -> None:
+        self._transport = transport
+        self._headers = {"authorization": f"Bearer {token}"} if token else {}
+
+    async def node(self) -> Node:
+        return await self.get("/v1/node", Node)
+
+    async def settings(self) -> list[SettingValue]:
+        return await self.get("/v1/settings", list[SettingValue])
+
+    async def store(self) -> StoreStatus:
+        return await self.get("/v1/store", StoreStatus)
+
+    async def leases(self) -> Leases:
+        return await self.get("/v1/leases", Leases)
+
+    async def logs(self) -> list[str]:
+        return await self.get("/v1/logs", list[str])
+
+    async def compact(self, revision: int = 0) -> Done:
+        return await self.post("/v1/store/compact", CompactOrder(revision), Done)
+
+    async def defragment(self) -> Done:
+        return await self.post("/v1/store/defragment", None, Done)
+
+    async def metrics(self) -> bytes:
+        async with self._transport.open(self._request("GET", "/metrics")) as answer:
+            await _raise_failure(answer)
+            return await answer.body()
+
+    def backup(self) -> AsyncIterator[bytes]:
+        """The store's backup, in parts, as the node makes it."""
+        return self.bytes_of("/v1/store/backup")
+
+    # ------------------------------------------------------------------ for the parts that planes add
+
+    async def get(self, path: str, kind: type[T], **query: str) -> T:
+        target = f"{path}?{urlencode(query)}" if query else path
+        return await self._ask(self._request("GET", target), kind)
+
+    async def post(self, path: str, body: Any, kind: type[T]) -> T:
+        content = b"" if body is None else msgspec.json.encode(body)
+        return await self._ask(self._request("POST", path, content), kind)
+
+    async def lines(self, path: str, kind: type[T], **query: str) -> AsyncIterator[T]:
+        """A stream of values, until the node ends it or the caller stops reading. Raises an error in the stream."""
+        buffer = b""
+        async for part in self.bytes_of(path, within_s=None, **query):
+            *lines, buffer = (buffer + part).split(b"\n")
+            for line in lines:
+                yield _decode_line(line, kind)
+
+    async def bytes_of(self, path: str, within_s: float | None = 60.0, **query: str) -> AsyncIterator[bytes]:
+        target = f"{path}?{urlencode(query)}" if query else path
+        request = self._request("GET", target, within_s=within_s)
+        async with self._transport.open(request) as answer:
+            await _raise_failure(answer)
+            async for part in answer.parts:
+                yield part
+
+    def _request(
+        self, method: str, target: str, body: bytes = b"", within_s: float | None = 60.0
+    ) -> HttpRequest:
+        return HttpRequest(method, target, self._headers, body, within_s)
+
+    async def _ask(self, request: HttpRequest, kind: type[T]) -> T:
+        async with self._transport.open(request) as answer:
+            await _raise_failure(answer)
+            return _decode(await answer.body(), kind)
+
+
+async def _raise_failure(answer: HttpAnswer) -> None:
+    if 200 <= answer.status < 300:
+        return
+    content = await answer.body()
+    try:
+        body = msgspec.json.decode(content, type=_ErrorAnswer).error
+        code, reason = Code(body.code), Reason(body.reason)
+    except (msgspec.MsgspecError, ValueError) as error:
+        text = content[:200].decode("utf-8", "replace")
+        message = f"the node answered {answer.status}: {text}; its log has the details"
+        raise AtollError(Code.UNAVAILABLE, message) from error
+    raise AtollError(code, body.message, reason=reason, retry_after_s=body.retry_after_s, facts=body.facts)
+
+
+def _decode(content: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except msgspec.MsgspecError as error:
+        message = (
+            f"the node's answer is not what this release expects ({error}); is the node another release?"
+        )
+        raise AtollError(Code.INVALID, message) from error
+
+
+def _decode_line(line: bytes, kind: type[T]) -> T:
+    if line.startswith(b'{"error":'):
+        body = _decode(line, _ErrorAnswer).error
+        raise AtollError(Code(body.code), body.message, reason=Reason(body.reason), facts=body.facts)
+    return _decode(line, kind)

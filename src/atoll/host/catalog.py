@@ -1,0 +1,152 @@
+"""What this release has: store drivers and planes. The only place that lists planes.
+
+Rule: an entry loads its code at first use, so that a node pays only for what it runs, and a plane whose folder was
+taken out of the installation is left out of the list.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from atoll.errors import AtollError, Code
+from atoll.host.settings import Settings
+from atoll.runtime.clock import Clock
+from atoll.runtime.grpc_call import ErrorTable
+from atoll.runtime.grpc_server import Route
+from atoll.runtime.http_api import Endpoint
+from atoll.runtime.logs import Log
+from atoll.runtime.metrics import Metrics
+from atoll.store.api import Driver, Limits, Store
+from atoll.store.shell import StoreShell
+
+STORE_FILE = "store.db"
+STORE_FORMS = "sqlite:PATH, memory:, or etcd://HOST:PORT[,HOST:PORT...]"
+
+
+async def _nothing(within_s: float) -> None:
+    return None
+
+
+@dataclass
+class OpenStore:
+    """An open store. ``embedded`` is the driver when this process is the store; None for a cluster's."""
+
+    url: str  # for people: without password
+    driver: Driver
+    embedded: Any = None
+
+    @functools.cached_property
+    def store(self) -> Store:
+        """The asyncio side; first asked for on the event loop."""
+        return StoreShell(self.driver)
+
+    def maintenance(self) -> Any:
+        """The embedded store's upkeep. Raises INVALID for a cluster, which has tools of its own."""
+        if self.embedded is None:
+            raise AtollError(
+                Code.INVALID, f"this is for embedded stores; {self.url} is a cluster: use its tools"
+            )
+        return self.embedded
+
+    def close(self) -> None:
+        self.driver.close()
+
+
+@dataclass
+class Context:
+    """What a plane gets."""
+
+    settings: Settings
+    store: OpenStore
+    clock: Clock
+    metrics: Metrics
+    log: Log
+
+
+@dataclass
+class Started:
+    """What a started plane gives: gRPC routes for the etcd port, endpoints for the API, and how to stop it."""
+
+    name: str
+    grpc_routes: Mapping[str, Route] = field(default_factory=dict)
+    grpc_errors: ErrorTable | None = None
+    endpoints: Sequence[Endpoint] = ()
+    stop: Callable[[float], Awaitable[None]] = _nothing
+
+
+def open_store(settings: Settings) -> OpenStore:
+    """Open the store that ``store.url`` names. Raises INVALID, and whatever the driver says of what it found."""
+    url = settings.store_url
+    if url.startswith("etcd://"):
+        return _open_etcd(settings)
+    scheme, _, path = url.partition(":")
+    if scheme == "memory" and not path:
+        return _embedded(settings, "memory:")
+    if scheme == "sqlite":
+        return _embedded(settings, f"sqlite:{path or settings.data / STORE_FILE}")
+    raise AtollError(Code.INVALID, f"store.url {url!r} is not a store; expected {STORE_FORMS}")
+
+
+def _embedded(settings: Settings, url: str) -> OpenStore:
+    from atoll.store.engine import Retention
+
+    limits = Limits(quota_bytes=settings.store_quota_bytes)
+    retention = Retention(history_s=settings.store_compact_after_s)
+    if url == "memory:":
+        from atoll.store.memory import open_memory
+
+        driver = open_memory(limits, retention)
+    else:
+        from atoll.store.sqlite import open_sqlite
+
+        driver = open_sqlite(url.removeprefix("sqlite:"), limits, retention)
+    return OpenStore(url, driver, driver)
+
+
+def _open_etcd(settings: Settings) -> OpenStore:
+    from atoll.store import etcd, etcd_url
+
+    address = etcd_url.parse(_with_credentials(settings))
+    driver = etcd.open_etcd(address)
+    return OpenStore(address.text(), driver)
+
+
+def _with_credentials(settings: Settings) -> str:
+    """The URL with what the other ``store.`` settings add to it."""
+    hosts, _, query = settings.store_url.partition("?")
+    options = [query] if query else []
+    files = {"ca": settings.store_ca, "cert": settings.store_certificate, "key": settings.store_key}
+    options += [f"{name}={quote(path)}" for name, path in files.items() if path]
+    if settings.store_user:
+        password = quote(_read_secret(settings.store_password_file, "store.password_file"), safe="")
+        hosts = hosts.replace("://", f"://{quote(settings.store_user, safe='')}:{password}@", 1)
+    return "?".join([hosts, "&".join(options)]) if options else hosts
+
+
+def _read_secret(path: str, setting: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise AtollError(Code.INVALID, f"{setting} {path!r} cannot be read: {error}") from error
+
+
+def planes() -> list[str]:
+    """The planes of this installation."""
+    return [name for name in _PLANES if importlib.util.find_spec(f"atoll.planes.{name}")]
+
+
+async def start_planes(context: Context) -> list[Started]:
+    return [await _PLANES[name](context) for name in planes()]
+
+
+async def _coordination(context: Context) -> Started:
+    return Started("coordination")
+
+
+_PLANES: dict[str, Callable[[Context], Awaitable[Started]]] = {"coordination": _coordination}

@@ -1,0 +1,69 @@
+"""The node's own metrics: what is declared here is all that a node shows besides its planes' and the process's.
+
+Rule: names, units and meanings are in docs/reference/metrics.md, which a test compares with this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from atoll.errors import AtollError
+from atoll.runtime.grpc_call import Stats
+from atoll.runtime.metrics import Metrics, Sample
+from atoll.store.api import Store
+
+
+class StoreMeters:
+    """The store's state as gauges; ``refresh`` asks it, before the text is made."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._up = metrics.gauge("atoll_store_up", "1 if the store answered the last scrape's question.")
+        self._revision = metrics.gauge("atoll_store_revision", "The newest revision.")
+        self._compacted = metrics.gauge(
+            "atoll_store_compact_revision", "History is kept after this revision."
+        )
+        self._size = metrics.gauge("atoll_store_size_bytes", "Size of the store.")
+        self._in_use = metrics.gauge("atoll_store_size_in_use_bytes", "Size without free pages.")
+        self._leases = metrics.gauge("atoll_store_leases", "Leases that live.")
+        self._alarms = metrics.gauge("atoll_store_alarms", "Alarms that are raised; see atoll status.")
+
+    async def refresh(self, store: Store) -> None:
+        try:
+            status = await store.status()
+            leases = await store.lease_list()
+        except AtollError:
+            self._up.set(0)
+            return
+        self._up.set(1)
+        self._revision.set(status.revision)
+        self._compacted.set(status.compact_revision)
+        self._size.set(status.size_bytes)
+        self._in_use.set(status.size_in_use_bytes)
+        self._leases.set(len(leases.leases))
+        self._alarms.set(len(status.alarms))
+
+
+def show_grpc(metrics: Metrics, stats: Stats) -> None:
+    """The gRPC server's counts, read when somebody looks."""
+
+    def connections() -> Iterable[Sample]:
+        return [((), stats.connections_open)]
+
+    def calls() -> Iterable[Sample]:
+        return [((method, status.name), count) for (method, status), count in stats.calls_ended.items()]
+
+    def seconds() -> Iterable[Sample]:
+        return [((method,), spent_s) for method, spent_s in stats.seconds.items()]
+
+    def moved() -> Iterable[Sample]:
+        return [(("received",), stats.received_bytes), (("sent",), stats.sent_bytes)]
+
+    def faults() -> Iterable[Sample]:
+        return [((code,), count) for code, count in stats.connection_faults.items()]
+
+    read = metrics.read_on_scrape
+    read("atoll_grpc_connections", "Connections that are open.", (), connections)
+    read("atoll_grpc_calls_total", "Calls that ended.", ("method", "status"), calls)
+    read("atoll_grpc_call_seconds_total", "Time from a call's begin to its end.", ("method",), seconds)
+    read("atoll_grpc_bytes_total", "Bytes on connections.", ("direction",), moved)
+    read("atoll_grpc_faults_total", "Connections that broke the protocol.", ("code",), faults)

@@ -1,0 +1,169 @@
+"""A node: settings, store, planes and listeners, started in order and stopped in the reverse order.
+
+Rule: ready means that everything that was asked for answers; whatever cannot start stops the start, with the reason,
+and what had been started before is stopped again. A background task that fails later stops the node.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+import atoll
+from atoll.errors import AtollError
+from atoll.host import catalog, meters
+from atoll.host.api import Api
+from atoll.host.settings import DECLARED, Resolved
+from atoll.host.state import State
+from atoll.runtime import disk, loop, tls
+from atoll.runtime.clock import BootClock
+from atoll.runtime.grpc_server import GrpcServer
+from atoll.runtime.http1 import Application, Http1Server
+from atoll.runtime.http_api import application
+from atoll.runtime.http_guard import Gate
+from atoll.runtime.listener import listen
+from atoll.runtime.logs import Log
+from atoll.runtime.rng import new_token
+from atoll.runtime.tasks import Tasks
+
+TOKEN_FILE = "api-token"  # noqa: S105 - a name
+FREE_BYTES_LOW = 256 * 1024 * 1024
+TASKS_STOP_WITHIN_S = 2.0
+
+
+class Node:
+    """``start`` returns when the node is ready; ``ended`` is set when it is time to stop. ``started_s``: boot clock.
+
+    ``pages``: applications that answer single paths of the API's port, to be set before ``start``.
+    """
+
+    def __init__(self, resolved: Resolved, started_s: float) -> None:
+        self.settings = resolved.settings
+        self.clock = BootClock()
+        self.started_s = started_s
+        self.state = State(resolved, self.clock.wall_s(), remarks=list(resolved.remarks))
+        self.log = Log("node")
+        self.ended = loop.Event()
+        self.failure = ""
+        self.tasks = Tasks(Log("task"), self._task_failed)
+        self.token = ""
+        self.pages: Mapping[str, Application] = {}
+        self.application: Application | None = None
+        self._undo: list[tuple[str, Callable[[float], Awaitable[None]]]] = []
+
+    async def start(self) -> None:
+        """Raises ``AtollError``; nothing is left running then."""
+        for part in ("store", "planes", "listeners"):
+            self.state.health.expect(part)
+        try:
+            await self._start()
+        except AtollError:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        self._prepare_data()
+        await self._open_store()
+        await self._start_planes()
+        self._listen()
+        self.state.ready_after_s = self.clock.now_s() - self.started_s
+        self.state.metrics.gauge("atoll_start_seconds", "From the start of the process to ready.").set(
+            self.state.ready_after_s
+        )
+        self.log.info("ready", after_s=round(self.state.ready_after_s, 3), store=self.state.opened.url)
+
+    async def stop(self) -> None:
+        """In the reverse order of the start; each part gets what is left of ``stop_within_s``."""
+        self.state.health.expect("listeners", "stopping")
+        until_s = self.clock.now_s() + self.settings.stop_within_s
+        while self._undo:
+            what, undo = self._undo.pop()
+            left_s = max(0.1, until_s - self.clock.now_s())
+            try:
+                async with loop.bounded(left_s + 1.0, f"stopping {what}"):
+                    await undo(left_s)
+            except AtollError as error:
+                self.log.warning("not stopped in order", part=what, error=error.message)
+        self.log.info("stopped")
+
+    # ------------------------------------------------------------------------------------ the parts
+
+    def _prepare_data(self) -> None:
+        data = self.settings.data
+        disk.make_private_folder(data)
+        free = disk.free_bytes(data)
+        if free < FREE_BYTES_LOW:
+            self._remark(
+                f"only {free // 1_048_576} MiB are free in {data}; at none, writes are refused, reads go on"
+            )
+        if self.settings.auth:
+            self.token = _token(data / TOKEN_FILE)
+
+    async def _open_store(self) -> None:
+        self.state.store = await loop.in_thread(catalog.open_store, self.settings)
+        self._undo.append(("store", self._close_store))
+        self.state.health.ready("store")
+
+    async def _close_store(self, within_s: float) -> None:
+        await loop.in_thread(self.state.opened.close)
+
+    async def _start_planes(self) -> None:
+        self._undo.append(("tasks", self._stop_tasks))
+        context = catalog.Context(
+            self.settings, self.state.opened, self.clock, self.state.metrics, Log("plane")
+        )
+        self.state.planes = await catalog.start_planes(context)
+        self._undo += [(plane.name, plane.stop) for plane in self.state.planes]
+        self.state.health.ready("planes")
+
+    async def _stop_tasks(self, within_s: float) -> None:
+        await self.tasks.stop(min(within_s, TASKS_STOP_WITHIN_S))
+
+    def _listen(self) -> None:
+        routes = {path: route for plane in self.state.planes for path, route in plane.grpc_routes.items()}
+        tables = [plane.grpc_errors for plane in self.state.planes if plane.grpc_errors]
+        if routes:
+            server = GrpcServer(routes, errors=tables[0], clock=self.clock)
+            meters.show_grpc(self.state.metrics, server.stats)
+            self._open("listen_etcd", grpc=server)
+        self.application = self._api()
+        self._open("listen_api", http=Http1Server(self.application, self.clock))
+        self.state.health.ready("listeners")
+
+    def _open(self, field: str, grpc: GrpcServer | None = None, http: Http1Server | None = None) -> None:
+        settings = self.settings
+        context = None
+        if settings.tls_certificate:
+            context = tls.server_context(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
+        declared = DECLARED[field]
+        listener = listen(settings.address(field), declared.flag, grpc=grpc, http1=http, tls=context)
+        self.state.listeners[declared.name.removeprefix("listen.")] = listener
+        self._undo.append((declared.name, listener.close))
+
+    def _api(self) -> Application:
+        endpoints = [
+            *Api(self.state).endpoints(),
+            *(each for plane in self.state.planes for each in plane.endpoints),
+        ]
+        gate = Gate(self.settings.address("listen_api"), self.token)
+        return application(endpoints, gate, Log("api"), atoll.__version__, self.pages)
+
+    def _task_failed(self, name: str, error: BaseException) -> None:
+        self.failure = f"the background task {name!r} failed: {error}"
+        self.ended.set()
+
+    def _remark(self, text: str) -> None:
+        self.state.remarks.append(text)
+        self.log.warning(text)
+
+
+def _token(path: Path) -> str:
+    """The API token, made at the first start with ``--auth`` and kept in the data folder."""
+    with contextlib.suppress(FileNotFoundError):
+        token = path.read_text().strip()
+        if token:
+            return token
+    token = new_token()
+    disk.write_private_file(path, token.encode() + b"\n")
+    return token

@@ -1,0 +1,255 @@
+"""A JSON API over HTTP from a table of endpoints; the one place that knows Starlette.
+
+Rule: an endpoint is declared once, with the types of what it takes and gives; routing, decoding, errors and the
+OpenAPI document (OpenAPI 3.1) follow from the declaration, so that the document cannot be wrong about the server.
+
+Errors are ``{"error": {"code", "reason", "message", "retry_after_s", "facts"}}`` with the HTTP status of
+``STATUS``. A bug in a handler is 500 ``internal`` to the caller and a traceback to the operator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from atoll.errors import AtollError, Code, Reason
+from atoll.runtime.http1 import Application
+from atoll.runtime.http_guard import Gate
+from atoll.runtime.logs import Log
+
+BODY_BYTES_MAX = 1_048_576
+STATUS = {
+    Code.INVALID: 400,
+    Code.DENIED: 403,
+    Code.NOT_FOUND: 404,
+    Code.CONFLICT: 409,
+    Code.UNAVAILABLE: 503,
+    Code.UNKNOWN: 504,
+    Code.EXHAUSTED: 507,
+}
+OPENAPI_PATH = "/openapi.json"
+_JSON = "application/json"
+_LINES = "application/x-ndjson"
+
+
+class ErrorBody(msgspec.Struct, frozen=True):
+    code: str
+    message: str
+    reason: str = "other"
+    retry_after_s: float | None = None
+    facts: dict[str, int | str] = {}
+
+
+class ErrorAnswer(msgspec.Struct, frozen=True):
+    """What every failure looks like."""
+
+    error: ErrorBody
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What a handler gets: the query's fields and the decoded body (None where the endpoint has none)."""
+
+    query: dict[str, str]
+    body: Any = None
+
+    def field(self, name: str) -> str:
+        """Raises INVALID when the query lacks ``name``."""
+        if not self.query.get(name):
+            raise AtollError(Code.INVALID, f"the query field {name!r} is missing; ask as ?{name}=VALUE")
+        return self.query[name]
+
+
+class Text(msgspec.Struct, frozen=True):
+    """An answer that is not JSON."""
+
+    content: bytes
+    content_type: str = "text/plain; charset=utf-8"
+    status: int = 200
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """``handler(Asked)`` answers with a value of type ``answer`` (or a ``Text``); or, with ``streams``, is an
+    asynchronous generator of such values (sent as JSON lines), or of bytes where ``answer`` is ``bytes``.
+    ``open_to_all``: answered without credentials.
+    """
+
+    method: str
+    path: str
+    summary: str
+    handler: Callable[[Asked], Any]
+    answer: Any
+    query: tuple[str, ...] = ()
+    body: Any = None
+    streams: bool = False
+    open_to_all: bool = False
+
+
+def application(
+    endpoints: Sequence[Endpoint], gate: Gate, log: Log, version: str, others: Mapping[str, Application]
+) -> Application:
+    """The ASGI application. ``others`` are applications that answer single paths themselves."""
+    document = msgspec.json.encode(openapi(endpoints, version))
+
+    async def describe(_: Request) -> Response:
+        return Response(document, media_type=_JSON)
+
+    routes = [Route(each.path, _route(each, log), methods=[each.method]) for each in endpoints]
+    routes.append(Route(OPENAPI_PATH, describe, methods=["GET"]))
+    handlers = {404: _plain_error, 405: _plain_error, 500: _bug}
+    app = Starlette(routes=routes, exception_handlers=handlers)
+    open_paths = {each.path for each in endpoints if each.open_to_all}
+    return _guarded({**others}, app, gate, open_paths)
+
+
+def openapi(endpoints: Sequence[Endpoint], version: str) -> dict[str, Any]:
+    """The OpenAPI document of ``endpoints``."""
+    types = [each.answer for each in endpoints if each.answer is not bytes]
+    types += [each.body for each in endpoints if each.body is not None]
+    schemas, components = msgspec.json.schema_components(
+        [*types, ErrorAnswer], ref_template="#/components/schemas/{name}"
+    )
+    by_type = dict(zip([*map(repr, types), repr(ErrorAnswer)], schemas, strict=True))
+    paths: dict[str, dict[str, Any]] = {}
+    for each in endpoints:
+        paths.setdefault(each.path, {})[each.method.lower()] = _operation(each, by_type)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Atoll", "version": version},
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{"token": []}, {}],
+    }
+
+
+def _operation(each: Endpoint, by_type: dict[str, Any]) -> dict[str, Any]:
+    if each.answer is bytes:
+        content: dict[str, Any] = {"application/octet-stream": {}}
+    else:
+        content = {_LINES if each.streams else _JSON: {"schema": by_type[repr(each.answer)]}}
+    operation: dict[str, Any] = {
+        "summary": each.summary,
+        "responses": {
+            "200": {"description": "the answer", "content": content},
+            "default": {
+                "description": "the failure",
+                "content": {_JSON: {"schema": by_type[repr(ErrorAnswer)]}},
+            },
+        },
+    }
+    if each.query:
+        operation["parameters"] = [
+            {"name": name, "in": "query", "required": True, "schema": {"type": "string"}}
+            for name in each.query
+        ]
+    if each.body is not None:
+        operation["requestBody"] = {
+            "required": True,
+            "content": {_JSON: {"schema": by_type[repr(each.body)]}},
+        }
+    return operation
+
+
+def _route(each: Endpoint, log: Log) -> Callable[[Request], Awaitable[Response]]:
+    async def handle(request: Request) -> Response:
+        try:
+            asked = Asked(dict(request.query_params), await _body(request, each))
+            if each.streams:
+                return await _stream(each, each.handler(asked), log)
+            answer = await each.handler(asked)
+        except AtollError as error:
+            return error_response(error)
+        if isinstance(answer, Text):
+            return Response(answer.content, answer.status, media_type=answer.content_type)
+        return Response(msgspec.json.encode(answer), media_type=_JSON)
+
+    return handle
+
+
+async def _body(request: Request, each: Endpoint) -> Any:
+    if each.body is None:
+        return None
+    content = b""
+    async for part in request.stream():
+        content += part
+        if len(content) > BODY_BYTES_MAX:
+            message = f"the body has more than {BODY_BYTES_MAX} bytes"
+            raise AtollError(Code.INVALID, message, reason=Reason.REQUEST_TOO_LARGE)
+    try:
+        return msgspec.json.decode(content, type=each.body)
+    except msgspec.MsgspecError as error:
+        raise AtollError(Code.INVALID, f"the body is not what {each.path} takes: {error}") from error
+
+
+async def _stream(each: Endpoint, items: AsyncIterator[Any], log: Log) -> Response:
+    """The first item decides whether the answer is a stream or an error; a later error ends it as its last line."""
+    first = await anext(items, None)
+
+    async def lines() -> AsyncIterator[bytes]:
+        try:
+            if first is not None:
+                yield first if each.answer is bytes else msgspec.json.encode(first) + b"\n"
+            async for item in items:
+                yield item if each.answer is bytes else msgspec.json.encode(item) + b"\n"
+        except AtollError as error:
+            if each.answer is bytes:
+                log.warning("stream broken off", path=each.path, error=error.message)
+                raise
+            yield msgspec.json.encode(ErrorAnswer(body_of(error))) + b"\n"
+
+    kind = "application/octet-stream" if each.answer is bytes else _LINES
+    return StreamingResponse(lines(), media_type=kind)
+
+
+def body_of(error: AtollError) -> ErrorBody:
+    facts = dict(error.facts)
+    return ErrorBody(error.code.value, error.message, error.reason.value, error.retry_after_s, facts)
+
+
+def error_response(error: AtollError) -> Response:
+    status = 401 if error.reason is Reason.INVALID_TOKEN else STATUS[error.code]
+    response = _failure(status, body_of(error))
+    if status == 401:
+        response.headers["www-authenticate"] = 'Basic realm="atoll: any user, the API token as password"'
+    if error.retry_after_s is not None:
+        response.headers["retry-after"] = str(max(1, round(error.retry_after_s)))
+    return response
+
+
+def _failure(status: int, body: ErrorBody) -> Response:
+    return Response(msgspec.json.encode(ErrorAnswer(body)), status, media_type=_JSON)
+
+
+async def _bug(_: Request, error: Exception) -> Response:
+    """Starlette raises it again after this answer, and the HTTP server logs its traceback."""
+    return _failure(500, ErrorBody("internal", "internal error; the node's log has the details"))
+
+
+async def _plain_error(request: Request, error: Any) -> Response:
+    status: int = error.status_code
+    code = "not_found" if status == 404 else "invalid"
+    message = f"{request.method} {request.url.path}: {error.detail}; GET {OPENAPI_PATH} lists what there is"
+    return _failure(status, ErrorBody(code, message))
+
+
+def _guarded(
+    others: dict[str, Application], app: Application, gate: Gate, open_paths: set[str]
+) -> Application:
+    async def guarded(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            try:
+                gate.check(scope["headers"], needs_token=scope["path"] not in open_paths)
+            except AtollError as error:
+                await error_response(error)(scope, receive, send)
+                return
+        await others.get(scope.get("path", ""), app)(scope, receive, send)
+
+    return guarded

@@ -1,0 +1,27 @@
+"""TLS contexts from files, with errors that name the file.
+
+Rule: TLS 1.2 or newer, the interpreter's own choice of ciphers; a client's certificate is verified or not asked for.
+"""
+
+from __future__ import annotations
+
+import ssl
+
+from atoll.errors import AtollError, Code
+
+
+def server_context(certificate_file: str, key_file: str, client_ca_file: str = "") -> ssl.SSLContext:
+    """For a listener. ``client_ca_file``: clients must bring a certificate signed by one of these. Raises INVALID."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(certificate_file, key_file)
+    except (OSError, ssl.SSLError) as error:
+        message = f"cannot use tls.certificate {certificate_file} with tls.key {key_file}: {error}"
+        raise AtollError(Code.INVALID, message) from error
+    if client_ca_file:
+        try:
+            context.load_verify_locations(client_ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise AtollError(Code.INVALID, f"cannot use tls.client_ca {client_ca_file}: {error}") from error
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
