@@ -125,7 +125,11 @@ async def grpcio() -> tuple[int, Any]:
     return port, server
 
 
-SERVERS: dict[str, Callable[[], Awaitable[tuple[int, Any]]]] = {"atoll": atoll, "h2": h2_echo, "grpcio": grpcio}
+SERVERS: dict[str, Callable[[], Awaitable[tuple[int, Any]]]] = {
+    "atoll": atoll,
+    "h2": h2_echo,
+    "grpcio": grpcio,
+}
 
 
 async def main(name: str) -> None:
