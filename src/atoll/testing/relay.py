@@ -43,8 +43,8 @@ class Relay:
         self.connections_count = 0  # made since the start
         self._target = (host, port)
         self._changed = threading.Condition()  # guards all that follows
-        self._connections: set[_Connection] = set()
-        self._held = False
+        self._connections: dict[_Connection, None] = {}
+        self._held = self._held_answers = False
         self._bytes_left: int | None = None
         self._listener: socket.socket | None = None
         self._port = 0
@@ -55,13 +55,15 @@ class Relay:
         """``host:port`` for clients; stays the same over ``refuse`` and ``accept``."""
         return f"127.0.0.1:{self._port}"
 
-    def hold(self) -> None:
+    def hold(self, *, answers_only: bool = False) -> None:
+        """Nothing passes until ``release``. ``answers_only``: what clients send still passes."""
         with self._changed:
-            self._held = True
+            self._held_answers = True
+            self._held = not answers_only
 
     def release(self) -> None:
         with self._changed:
-            self._held = False
+            self._held = self._held_answers = False
             self._changed.notify_all()
 
     def cut(self) -> None:
@@ -121,7 +123,7 @@ class Relay:
             if self._listener is None:
                 connection.reset()
                 return
-            self._connections.add(connection)
+            self._connections[connection] = None
         for source, target in ((client, server), (server, client)):
             waiting: queue.Queue[tuple[float, bytes]] = queue.Queue(WAITING_READS_MAX)
             Worker("relay reader", functools.partial(self._read, connection, source, waiting))
@@ -163,9 +165,11 @@ class Relay:
                 self.cut()
 
     def _await_passage(self, connection: _Connection, data: bytes, *, to_client: bool) -> bytes:
-        """Wait while everything is held; how much of ``data`` may pass then."""
+        """Wait while this direction is held; how much of ``data`` may pass then."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._held or connection.ended.is_set())
+            self._changed.wait_for(
+                lambda: not (self._held_answers if to_client else self._held) or connection.ended.is_set()
+            )
             if not to_client or self._bytes_left is None:
                 return data
             allowed = data[: self._bytes_left]
@@ -176,13 +180,13 @@ class Relay:
     def _forget(self, connection: _Connection) -> None:
         """Both sides have said that they send no more."""
         with self._changed:
-            self._connections.discard(connection)
+            self._connections.pop(connection, None)
         connection.client.close()
         connection.server.close()
 
     def _end(self, connection: _Connection) -> None:
         with self._changed:
-            self._connections.discard(connection)
+            self._connections.pop(connection, None)
             connection.reset()
             self._changed.notify_all()
 

@@ -95,6 +95,18 @@ def test_held_bytes_arrive_after_the_release(relay: Relay) -> None:
         assert receive(client, 1) == b"b"
 
 
+def test_requests_pass_while_only_answers_are_held(relay: Relay) -> None:
+    with connect(relay) as client:
+        relay.hold(answers_only=True)
+        client.sendall(b"a")
+        client.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            client.recv(1)
+        client.settimeout(TIMEOUT_S)
+        relay.release()
+        assert receive(client, 1) == b"a"
+
+
 def test_a_cut_is_a_reset_and_new_connections_work(relay: Relay) -> None:
     with connect(relay) as client:
         client.sendall(b"a")
