@@ -1,7 +1,8 @@
 """A thread with an inbox and a clock: how a sans-I/O machine runs beside, and not on, the event loop.
 
 Rule: the owner's ``turn`` is called on this thread only, with one message or None when its time came; it must not
-block. A blocked event loop does not delay it, so leases stay alive and their loss is noticed.
+block. A blocked event loop does not delay it, so leases stay alive and their loss is noticed. A turn that raises
+ends the process (``worker``).
 
 Doubt: waits use the monotonic clock while deadlines are on the boot-time clock, which goes on in suspend; a wait
 is therefore cut into pieces of at most ``WAIT_S_MAX``.
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
 from atoll.runtime.clock import Clock
+from atoll.runtime.worker import Worker
 
 Message = TypeVar("Message")
 
@@ -32,10 +34,13 @@ class Actor(Generic[Message]):
         self._inbox: deque[Message] = deque()
         self._wake = threading.Condition()
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._name = name
+        self._worker: Worker | None = None
 
     def start(self) -> None:
-        self._thread.start()
+        """Not in the constructor: an owner may need to be complete before its first turn."""
+        if self._worker is None:
+            self._worker = Worker(self._name, self._run)
 
     def post(self, message: Message) -> None:
         """From any thread, also from ``turn``. After ``stop`` nothing is read any more."""
@@ -48,8 +53,8 @@ class Actor(Generic[Message]):
         with self._wake:
             self._stopping = True
             self._wake.notify()
-        if self._thread.ident is not None and threading.current_thread() is not self._thread:
-            self._thread.join()
+        if self._worker is not None:
+            self._worker.wait_end()
 
     def _run(self) -> None:
         wake_at_s: float | None = None

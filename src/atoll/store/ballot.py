@@ -215,18 +215,18 @@ def beat(keys: Keys, own: bytes, heartbeat: Heartbeat) -> Txn:
     )
 
 
-def leave(keys: Keys, lease: int, heartbeat: Heartbeat, ended: TermRecord | None) -> Txn:
+def leave(keys: Keys, lease: int, resigned: Heartbeat, ended: TermRecord) -> Txn:
     """Give up the own key, and with it say that nobody serves. Only for one who certainly serves no more.
 
-    ``ended``: the term that was led, recorded even if the key is gone already. Safe to repeat: the guard is the
+    ``ended``, the term that was led, is recorded even if the key is gone already. Safe to repeat: the guard is the
     own key's create revision.
     """
-    token = heartbeat.token
-    noted: tuple[Operation, ...] = (Put(keys.term(token), records.encode(ended)),) if ended else ()
-    gone = (Delete(keys.own(lease)), Delete(keys.standing(lease)))
-    said: tuple[Operation, ...] = (Put(keys.heartbeat, records.encode(heartbeat)),) if ended else ()
+    token = resigned.token
     own = Compare(keys.own(lease), Target.CREATE, Relation.EQUAL, token.revision)
-    return Txn(compares=(own,), success=gone + said + noted, failure=noted)
+    noted = Put(keys.term(token), records.encode(ended))
+    said = Put(keys.heartbeat, records.encode(resigned))
+    gone = (Delete(keys.own(lease)), Delete(keys.standing(lease)))
+    return Txn(compares=(own,), success=(*gone, said, noted), failure=(noted,))
 
 
 def give_way(keys: Keys, lease: int, revision: int) -> Txn:

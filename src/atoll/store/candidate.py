@@ -67,8 +67,8 @@ Fact: TypeAlias = Waiting | Won | Extended | Quiesce | Lost | Proclaimed | Out
 class Candidate:
     """One candidate of one election over ``driver``, which stays the caller's to close, after this.
 
-    ``listener`` is called with each fact on a thread of its own. It must not raise; if it does, that thread's
-    exception hook reports it, the candidate leaves as if closed, and nothing more is told.
+    ``listener`` is called with each fact on a thread of its own. It must not raise: the process is ended then,
+    because nobody would hear any more that a term is over.
     """
 
     def __init__(
@@ -174,12 +174,6 @@ class Candidate:
     # -- the listener's thread
 
     def _hear(self, fact: Fact | None) -> float | None:
-        heard = fact is None
-        try:
-            if fact is not None:
-                self._listener(fact)
-            heard = True
-        finally:
-            if not heard:
-                self._thread.post(acts.Close())
+        if fact is not None:
+            self._listener(fact)
         return None

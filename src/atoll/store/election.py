@@ -167,6 +167,7 @@ class Election:
 
     def _move(self, move: Move) -> None:
         self.state = MOVES[self.state, move]
+        self._timers.pop("retry", None)  # it belonged to what was tried before
 
     def _wait(self, hold: Hold, ahead: int = 0, until_s: float | None = None) -> None:
         waiting = Waiting(hold, ahead, until_s)
@@ -295,6 +296,7 @@ class Election:
         if self._view and view.generation != self._view.generation:
             self._observed = None  # another history: its revisions do not compare with those seen before
         self._view = view
+        self._timers["poll"] = self._now.boot_s + self._ttl_s  # what no watch of this candidate would tell it
         self._observe(view.heartbeat_revision)
         if not self._side:
             self._side = self._out.follow(Watch(self.keys.standings, self.keys.side_end, view.revision + 1))
@@ -315,7 +317,6 @@ class Election:
             return None
         if view.own is None:
             return self._lose()  # the re-read after campaign: nobody leads without a key that is there
-        self._timers["poll"] = self._now.boot_s + self._ttl_s
         ahead = view.ahead()
         self._follow_near(ahead[-1].key if ahead else b"", view.revision + 1)
         if ballot.gives_way_to(view):
@@ -376,8 +377,7 @@ class Election:
             return
         own = self.keys.own(self.lease)
         self._told = None
-        for name in ("wait", "poll", "retry"):
-            self._timers.pop(name, None)
+        self._timers.pop("wait", None)
         self._timers["deadline"] = term.deadline_s
         self._timers["beat"] = sent_s + self._ttl_s / 3
         self._out.tell(Elected(own, term.token, self.lease, term.deadline_s))
@@ -570,7 +570,8 @@ class Election:
                 self._side = 0
             else:
                 self._near, self._near_key = 0, b""
-            self._retry_later()
+            if self.state in SEEING:
+                self._retry_later()
         elif tag == self._side:
             self._on_side(batch)
         elif any(event.is_delete for event in batch.events):

@@ -11,7 +11,7 @@ which reads what is really there, decides.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -31,11 +31,9 @@ class Write(msgspec.Struct, frozen=True):
 
 
 class Recovered(msgspec.Struct, frozen=True):
-    """What a journal holds when it is opened. ``versions`` ascend by revision, in order within one; they are
-    iterated once.
-    """
+    """What a journal holds when it is opened. ``versions`` ascend by revision, in order within one."""
 
-    versions: Iterable[KeyValue] = ()
+    versions: Sequence[KeyValue] = ()
     compact_revision: int = -1
     leases: Sequence[tuple[int, int]] = ()
 

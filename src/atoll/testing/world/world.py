@@ -1,0 +1,141 @@
+"""A whole cluster in one process and one thread: candidates, their clocks, the network, etcd, and virtual time.
+
+Rule: from one seed everything follows. A World only offers what can be done to it; which of it happens, and when,
+is decided by a scenario, a transcript or a test.
+"""
+
+from __future__ import annotations
+
+from atoll.resources import election as records
+from atoll.resources.election import Control, Keys
+from atoll.runtime.rng import Rng, seeded_rng
+from atoll.store import acts, facts
+from atoll.store.api import Compact, Event, Put
+from atoll.store.candidacy import Candidacy
+from atoll.testing.world.checks import Checks
+from atoll.testing.world.cluster import MEMBERS, Cluster
+from atoll.testing.world.driver import SimulatedDriver
+from atoll.testing.world.foreign import ForeignCandidate
+from atoll.testing.world.network import Network, both
+from atoll.testing.world.node import Node
+from atoll.testing.world.virtual import DriftingClock, Virtual
+
+
+class World:
+    """One election, ``name``, of nodes added by ``add``. ``server_rate``: how fast the cluster's clock runs."""
+
+    def __init__(
+        self, seed: int, *, name: str = "demo", server_rate: float = 1.0, keep_trace: bool = False
+    ) -> None:
+        self.rng: Rng = seeded_rng(seed)
+        self.name = name
+        self.keys = Keys(name)
+        self.virtual = Virtual(keep_trace)
+        self.network = Network(self.virtual, self.rng)
+        self.cluster = Cluster(self.virtual, self.rng, self.network, server_rate)
+        self.nodes: dict[str, Node] = {}
+        self.foreign: list[ForeignCandidate] = []
+        self.checks = Checks(self.virtual, lambda: list(self.nodes.values()))
+        self.cluster.on_commit = self._committed
+
+    def add(self, candidacy: Candidacy, rate: float = 1.0) -> Node:
+        clock = DriftingClock(self.virtual, rate, 1000.0 * self.rng.random())
+        node = Node(self.virtual, self.rng, clock, candidacy, self.connect)
+        node.heard = self._heard
+        self.nodes[node.name] = node
+        node.tell(acts.Enter())
+        return node
+
+    def connect(self, client: str) -> SimulatedDriver:
+        return SimulatedDriver(self.virtual, self.rng, self.network, self.cluster, client)
+
+    def add_foreign(self, client: str, stays_s: float) -> ForeignCandidate:
+        foreign = ForeignCandidate(self.virtual, self.connect(client), self.name, stays_s)
+        self.foreign.append(foreign)
+        return foreign
+
+    # ---------------------------------------------------------------------------------------------- looking
+
+    def leader(self) -> Node | None:
+        """Who answers as leader now."""
+        return next(iter(self.checks.leaders()), None)
+
+    def standbys(self) -> list[Node]:
+        """Those that stand and do not lead, in order of succession."""
+        leader = self.leader()
+        order = {
+            kv.lease: kv.create_revision
+            for kv in self.cluster.state.current()
+            if self.keys.lease_of(kv.key) and kv.key.startswith(self.keys.queue)
+        }
+        standing = [(order[p.lease], p) for p in self.nodes.values() if p is not leader and p.lease in order]
+        return [node for _, node in sorted(standing, key=lambda pair: pair[0])]
+
+    # ------------------------------------------------------------------------------------------------ doing
+
+    def cut_off(self, node: Node, ways: str = "both") -> list[tuple[str, str]]:
+        """Cut ``node`` from all members; ``ways`` ``out`` loses its requests only, ``in`` the answers only."""
+        pairs = both([node.name], MEMBERS)
+        half = len(pairs) // 2
+        chosen = {"both": pairs, "out": pairs[:half], "in": pairs[half:]}[ways]
+        self.network.cut(chosen)
+        return chosen
+
+    def control(self, **wishes: bool | str) -> None:
+        """Write the operator's wishes, as ``store.elections`` does: what is not named stays."""
+        state = self.cluster.state
+        kv = state.get(self.keys.control, state.revision)
+        old = records.decode(Control, kv.value) if kv else Control()
+        new = Control(
+            paused=bool(wishes.get("paused", old.paused)),
+            handover_to=str(wishes.get("handover_to", old.handover_to)),
+        )
+        self.cluster.decide(Put(self.keys.control, records.encode(new)))
+
+    def compact(self) -> None:
+        self.cluster.decide(Compact(self.cluster.state.revision))
+
+    def heal(self) -> None:
+        """End every fault. Crashed nodes start again, foreign candidates go."""
+        self.network.mend_all()
+        self.cluster.heal()
+        for foreign in self.foreign:
+            foreign.leave()
+        for node in self.nodes.values():
+            node.resume()
+            node.restart()
+
+    def run_for(self, duration_s: float) -> None:
+        self.virtual.run_until(self.virtual.now_s + duration_s)
+
+    # -- hearing
+
+    def _heard(self, node: Node, fact: facts.MachineFact) -> None:
+        if not isinstance(fact, facts.Extended):
+            self.virtual.note(node.name, describe(fact))
+        self.checks.heard(node, fact)
+
+    def _committed(self, events: tuple[Event, ...]) -> None:
+        for event in events:
+            verb = "deleted" if event.is_delete else "put"
+            self.virtual.note("etcd", f"{event.kv.mod_revision} {verb} {event.kv.key.decode()}")
+        self.checks.committed(events)
+
+
+def describe(fact: facts.MachineFact) -> str:
+    """A fact in words, for traces and transcripts."""
+    match fact:
+        case facts.Waiting(hold, ahead):
+            return f"waits: {hold.value}" + (f" ({ahead} ahead)" if ahead else "")
+        case facts.Elected(_, token):
+            return f"leads, token {token}"
+        case facts.Extended():
+            return "goes on leading"
+        case facts.Quiesce(cause, _, to):
+            return f"quiesces: {cause.value}" + (f" to {to}" if to else "")
+        case facts.Lost(cause, token):
+            return f"leads no more: {cause.value}"
+        case facts.Proclaimed(value):
+            return f"proclaimed {value.decode(errors='replace')}"
+        case facts.Out(closed):
+            return "closed" if closed else "left"

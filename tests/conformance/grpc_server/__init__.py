@@ -1,1 +1,0 @@
-"""The gRPC server against clients that others wrote."""
