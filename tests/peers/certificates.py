@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SUBJECT_ALT_NAMES = "DNS:localhost,IP:127.0.0.1"
+CLIENT_URI = "spiffe://atoll.test/client"
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ def make_certificates(directory: Path, *, client_name: str = "client") -> Certif
         *("-addext", "keyUsage=keyCertSign"),
     )
     server = _issue(directory, "server", "server", f"subjectAltName={SUBJECT_ALT_NAMES}", ca, ca_key)
-    client = _issue(directory, "client", client_name, "extendedKeyUsage=clientAuth", ca, ca_key)
+    client = _issue(directory, "client", client_name, f"subjectAltName=URI:{CLIENT_URI}", ca, ca_key)
     return Certificates(ca, *server, *client)
 
 

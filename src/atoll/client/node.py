@@ -65,10 +65,6 @@ class Client:
             await _raise_failure(answer)
             return await answer.body()
 
-    def backup(self) -> AsyncIterator[bytes]:
-        """The store's backup, in parts, as the node makes it."""
-        return self.bytes_of("/v1/store/backup")
-
     # ------------------------------------------------------------------ for the parts that planes add
 
     async def get(self, path: str, kind: type[T], **query: str) -> T:

@@ -6,7 +6,6 @@ Rule: nothing here decides; an endpoint asks a part of the node and shapes the a
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
 
 import msgspec
 
@@ -23,7 +22,7 @@ from atoll.resources.node import (
     SettingValue,
     StoreStatus,
 )
-from atoll.runtime import logs, metrics, process
+from atoll.runtime import logs, loop, metrics, process
 from atoll.runtime.http_api import Asked, Endpoint, Text
 
 LEASES_MAX = 200  # shown; each costs a question to the store
@@ -63,7 +62,6 @@ class Api:
             Endpoint(
                 "POST", "/v1/store/defragment", "Give free space back to the disk.", self.defragment, Done
             ),
-            Endpoint("GET", "/v1/store/backup", "A backup of the store.", self.backup, bytes, streams=True),
         ]
 
     async def live(self, asked: Asked) -> Text:
@@ -137,12 +135,9 @@ class Api:
         return Done((await store.compact(revision)).revision)
 
     async def defragment(self, asked: Asked) -> Done:
-        await self._state.opened.maintenance().defragment()
-        return Done((await self._state.opened.store.status()).revision)
-
-    async def backup(self, asked: Asked) -> AsyncIterator[bytes]:
-        async for part in self._state.opened.maintenance().backup():
-            yield part
+        opened = self._state.opened
+        await loop.in_thread(opened.defragment)
+        return Done((await opened.store.status()).revision)
 
 
 def _text(key: bytes) -> str:

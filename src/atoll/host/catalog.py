@@ -10,7 +10,9 @@ import functools
 import importlib.util
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from atoll.errors import AtollError, Code
 from atoll.host.settings import Settings
@@ -23,6 +25,7 @@ from atoll.runtime.metrics import Metrics
 from atoll.store.api import Driver, Limits, Store
 from atoll.store.shell import StoreShell
 
+STORE_FILE = "store.db"
 STORE_FORMS = "sqlite:PATH, memory:, or etcd://HOST:PORT[,HOST:PORT...]"
 
 
@@ -43,13 +46,13 @@ class OpenStore:
         """The asyncio side; first asked for on the event loop."""
         return StoreShell(self.driver)
 
-    def maintenance(self) -> Any:
-        """The embedded store's upkeep. Raises INVALID for a cluster, which has tools of its own."""
-        if self.embedded is None:
+    def defragment(self) -> None:
+        """Give free space back to the disk. Blocks. Raises INVALID for a store that is no file of this process."""
+        if not hasattr(self.embedded, "defragment"):
             raise AtollError(
-                Code.INVALID, f"this is for embedded stores; {self.url} is a cluster: use its tools"
+                Code.INVALID, f"only a sqlite: store has a file to defragment; this is {self.url}"
             )
-        return self.embedded
+        self.embedded.defragment()
 
     def close(self) -> None:
         self.driver.close()
@@ -80,9 +83,13 @@ class Started:
 def open_store(settings: Settings) -> OpenStore:
     """Open the store that ``store.url`` names. Raises INVALID, and whatever the driver says of what it found."""
     url = settings.store_url
+    if url.startswith("etcd://"):
+        return _open_etcd(settings)
     scheme, _, path = url.partition(":")
     if scheme == "memory" and not path:
         return _embedded(settings, "memory:")
+    if scheme == "sqlite":
+        return _embedded(settings, f"sqlite:{path or settings.data / STORE_FILE}")
     raise AtollError(Code.INVALID, f"store.url {url!r} is not a store; expected {STORE_FORMS}")
 
 
@@ -91,10 +98,43 @@ def _embedded(settings: Settings, url: str) -> OpenStore:
 
     limits = Limits(quota_bytes=settings.store_quota_bytes)
     retention = Retention(history_s=settings.store_compact_after_s)
-    from atoll.store.memory import open_memory
+    if url == "memory:":
+        from atoll.store.memory import open_memory
 
-    driver = open_memory(limits, retention)
+        driver = open_memory(limits, retention)
+    else:
+        from atoll.store.sqlite import open_sqlite
+
+        driver = open_sqlite(Path(url.removeprefix("sqlite:")), limits, retention)
     return OpenStore(url, driver, driver)
+
+
+def _open_etcd(settings: Settings) -> OpenStore:
+    from atoll.store import etcd, etcd_url
+
+    address = etcd_url.parse(_with_credentials(settings))
+    driver = etcd.EtcdDriver(address)
+    return OpenStore(address.text(), driver)
+
+
+def _with_credentials(settings: Settings) -> str:
+    """The URL with what the other ``store.`` settings add to it."""
+    hosts, _, query = settings.store_url.partition("?")
+    options = [query] if query else []
+    files = {"ca": settings.store_ca, "cert": settings.store_certificate, "key": settings.store_key}
+    options += [f"{name}={quote(path)}" for name, path in files.items() if path]
+    if settings.store_user:
+        password = quote(_read_secret(settings.store_password_file, "store.password_file"), safe="")
+        hosts = hosts.replace("://", f"://{quote(settings.store_user, safe='')}:{password}@", 1)
+    return "?".join([hosts, "&".join(options)]) if options else hosts
+
+
+def _read_secret(path: str, setting: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise AtollError(Code.INVALID, f"{setting} {path!r} cannot be read: {error}") from error
 
 
 def planes() -> list[str]:

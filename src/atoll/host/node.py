@@ -138,6 +138,8 @@ class Node:
             context = tls.server_context(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
         declared = DECLARED[field]
         listener = listen(settings.address(field), declared.flag, grpc=grpc, http1=http, tls=context)
+        if context is not None:
+            listener.require_tls()
         self.state.listeners[declared.name.removeprefix("listen.")] = listener
         self._undo.append((declared.name, listener.close))
 

@@ -18,7 +18,8 @@ from atoll.runtime.grpc_server import GrpcServer
 from atoll.wire.grpc import request
 from atoll.wire.grpc.message import MessageFault
 from atoll.wire.grpc.request import Refusal
-from atoll.wire.grpc.status import Status, trailers
+from atoll.wire.grpc.status import Status
+from atoll.wire.grpc.status import trailers as ending
 from atoll.wire.http2.connection import ServerConnection
 from atoll.wire.http2.facts import (
     DataReceived,
@@ -46,6 +47,8 @@ class Http2Protocol(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._link: Link
         self._wire = ServerConnection(server.limits.http2)
+        # Not gRPC, so perhaps a client that takes an answer before its first byte of body for an error.
+        self._refused: dict[int, Refusal] = {}
         self._flush_due = False
         self._write_paused = False
         self._leaving = False
@@ -151,16 +154,22 @@ class Http2Protocol(asyncio.Protocol):
                 call = self._link.calls.get(data.stream_id)
                 if call is not None:
                     self._on_body(call, data.data, data.ended)
+                else:
+                    self._on_stray(data.stream_id)
             elif kind is TrailersReceived:
-                call = self._link.calls.get(cast(TrailersReceived, fact).stream_id)
+                trailers = cast(TrailersReceived, fact)
+                call = self._link.calls.get(trailers.stream_id)
                 if call is not None:
                     self._on_body(call, b"", True)
+                else:
+                    self._on_stray(trailers.stream_id)
             else:
                 self._on_rare(fact)
 
     def _on_rare(self, fact: Fact) -> None:
         if isinstance(fact, StreamReset):
             call = self._link.calls.get(fact.stream_id)
+            self._refused.pop(fact.stream_id, None)
             if call is not None:
                 call.cancel(Status.CANCELLED)
         elif isinstance(fact, Writable):
@@ -188,7 +197,10 @@ class Http2Protocol(asyncio.Protocol):
         self._link.stats.calls_started += 1
         head = request.parse(fact.fields, self._server.limits.http2.header_list_bytes_max)
         if isinstance(head, Refusal):
-            self._refuse(fact.stream_id, head)
+            if head.http_status == 200 or fact.ended:
+                self._refuse(fact.stream_id, head)
+            else:
+                self._refused[fact.stream_id] = head
             return
         route = self._server.routes.get(head.path)
         if route is None:
@@ -207,11 +219,17 @@ class Http2Protocol(asyncio.Protocol):
         if fact.ended:
             self._on_body(call, b"", True)
 
+    def _on_stray(self, stream_id: int) -> None:
+        """The body of a request that is not gRPC has begun, or of a call that has ended."""
+        refusal = self._refused.pop(stream_id, None)
+        if refusal is not None:
+            self._refuse(stream_id, refusal)
+
     def _refuse(self, stream_id: int, refusal: Refusal) -> None:
         stats = self._link.stats
         counted = (_UNKNOWN_METHOD, refusal.status)
         stats.calls_ended[counted] = stats.calls_ended.get(counted, 0) + 1
-        end = trailers(refusal.status, refusal.text)
+        end = ending(refusal.status, refusal.text)
         if refusal.http_status == 200:
             head = ((b":status", b"200"), (b"content-type", b"application/grpc"))
             self._wire.send_headers(stream_id, head + end, end=True)

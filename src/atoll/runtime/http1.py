@@ -215,6 +215,10 @@ class Http1Protocol(asyncio.Protocol):
     def _begin(self, request: h11.Request) -> None:
         self._disarm()
         self._head_begun = False
+        size_bytes = len(request.target) + sum(len(name) + len(value) for name, value in request.headers)
+        if size_bytes > self.server.limits.head_bytes_max:  # h11 bounds only what comes in pieces
+            self._refuse(431, f"request line and fields above {self.server.limits.head_bytes_max} bytes")
+            return
         scope = self._scope(request)
         if scope is None:
             self._refuse(400, "request target is neither a path nor a URL")

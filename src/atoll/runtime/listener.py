@@ -56,6 +56,7 @@ class Listener:
         self._grpc = grpc
         self._http1 = http1
         self._tls = tls
+        self._serves_plain = True
         self._log = Log("listen")
         self._loop = asyncio.get_running_loop()
         self._greeting: set[asyncio.Transport] = set()  # no protocol has them yet
@@ -66,6 +67,10 @@ class Listener:
         self._greeting_s_max = grpc.limits.handshake_s_max if grpc else 10.0
         self.address = net.bound_address(sock)
         self._loop.add_reader(sock, self._accept)
+
+    def require_tls(self) -> None:
+        """From now on close whoever comes without TLS."""
+        self._serves_plain = False
 
     @property
     def connections(self) -> int:
@@ -151,7 +156,7 @@ class Listener:
         self._loop.remove_reader(sock)
         late.cancel()
         del self._peeking[sock.fileno()]
-        if not first:
+        if not first or (first[0] != _TLS_HANDSHAKE and not self._serves_plain):
             sock.close()
         else:
             self._start(sock, self._tls if first[0] == _TLS_HANDSHAKE else None)

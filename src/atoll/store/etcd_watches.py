@@ -85,12 +85,13 @@ class Watches:
         watcher = self._watchers.get(watch_id)
         if watcher is None:
             return Heard()
-        denied = message.canceled and message.cancel_reason == PERMISSION_DENIED
+        answer = _answer(message)
+        denied = answer.canceled and answer.cancel_reason == PERMISSION_DENIED
         if denied and self._with_token and not watcher.denied:
             watcher.denied = True
             return Heard(token_doubted=True)
-        told = watcher.resume.hear(_answer(message))
-        watcher.denied = watcher.denied and not (message.created and not message.canceled)
+        told = watcher.resume.hear(answer)
+        watcher.denied = watcher.denied and not (answer.created and not answer.canceled)
         if watcher.resume.ended:
             del self._watchers[watch_id]
         return Heard([(watcher.sink, one) for one in told])
@@ -112,12 +113,13 @@ class Watches:
 
 
 def _answer(message: Any) -> WatchAnswer:
+    """etcd 3.4 writes a reason with the status around it: ``rpc error: code = ... desc = the text``."""
     return WatchAnswer(
         revision=message.header.revision,
         created=message.created,
         canceled=message.canceled,
         compact_revision=message.compact_revision,
-        cancel_reason=message.cancel_reason,
+        cancel_reason=message.cancel_reason.rpartition(" desc = ")[2],
         fragment=message.fragment,
         events=tuple(map(event_of, message.events)),
     )

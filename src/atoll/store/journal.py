@@ -11,7 +11,7 @@ which reads what is really there, decides.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -31,9 +31,11 @@ class Write(msgspec.Struct, frozen=True):
 
 
 class Recovered(msgspec.Struct, frozen=True):
-    """What a journal holds when it is opened. ``versions`` ascend by revision, in order within one."""
+    """What a journal holds when it is opened. ``versions`` ascend by revision, in order within one; they are
+    iterated once.
+    """
 
-    versions: Sequence[KeyValue] = ()
+    versions: Iterable[KeyValue] = ()
     compact_revision: int = -1
     leases: Sequence[tuple[int, int]] = ()
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 
-from atoll.errors import AtollError, Code, Reason
 from atoll.kit.sorted_keys import SortedKeys
 from atoll.store.api import RESERVED_PREFIX, Event, KeyValue, prefix_end
 
@@ -203,9 +202,9 @@ class State:
         return gone
 
     def load(self, compact_revision: int, versions: Iterable[KeyValue]) -> list[KeyValue]:
-        """Fill an empty state with ``versions``, ascending by revision, as a journal kept them.
+        """Fill an empty state with ``versions``, ascending by revision and none missing, as a journal kept them.
 
-        Returns versions that a compaction cut short had yet to remove. Raises CORRUPT for a missing revision.
+        Returns versions that a compaction cut short had yet to remove.
         """
         gone: list[KeyValue] = []
         self.compact_revision = compact_revision
@@ -240,9 +239,6 @@ class State:
 
     def _load_event(self, kv: KeyValue) -> None:
         if kv.mod_revision > self.revision:
-            if kv.mod_revision != self.revision + 1:
-                text = f"revision {self.revision + 1} is missing (the next one found is {kv.mod_revision})"
-                raise AtollError(Code.INVALID, text, reason=Reason.CORRUPT)
             self._log.append(())
             self.revision = kv.mod_revision
         previous = self._replace(kv.key)

@@ -7,8 +7,10 @@ from typing import Any
 from atoll.errors import AtollError, Code, Reason
 from atoll.store.api import Watch, WatchBatch
 from atoll.store.etcd_watches import Heard, Watches
-from atoll.store.watch_resume import PERMISSION_DENIED, Told
+from atoll.store.watch_resume import Told
 from atoll.wire.etcd import messages
+
+PERMISSION_DENIED = "rpc error: code = PermissionDenied desc = etcdserver: permission denied"
 
 
 class Sink(list[Told]):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from atoll.errors import AtollError, Reason
 from atoll.store.api import Event, KeyValue
 from atoll.store.mvcc import State
 
@@ -155,9 +154,3 @@ def test_loading_gives_back_the_same_state(compacted: int, removed: bool) -> Non
     assert sorted(kv.mod_revision for kv in leftover) == (
         [] if removed else sorted(g.mod_revision for g in gone)
     )
-
-
-def test_loading_refuses_a_hole_in_the_history() -> None:
-    with pytest.raises(AtollError) as caught:
-        State().load(-1, [KeyValue(b"a", b"", 2, 2, 1), KeyValue(b"b", b"", 4, 4, 1)])
-    assert caught.value.reason is Reason.CORRUPT

@@ -300,13 +300,12 @@ class ServerConnection:
     # -------------------------------------------------------------------------------------- sending state
 
     def _sending(self, stream_id: int) -> Stream | None:
-        """The stream, if it may send; everything sent forgives pings."""
+        """The stream, unless it is gone."""
         stream = self._streams.get(stream_id)
         if stream is None or self.failed:
             return None
         if (stream.state, Step.SEND_PART) not in MOVES or stream.ends_after_held:
             raise RuntimeError(f"stream {stream_id} has been ended; nothing can follow")
-        self._pings.forgive()
         return stream
 
     def _sent_end(self, stream: Stream) -> None:
@@ -468,7 +467,7 @@ class ServerConnection:
         if flags & ACK:
             self._facts.append(PingAnswered(payload))
             return
-        if not self._pings.allows(self._now_s, calls_open=bool(self._streams)):
+        if not self._pings.allows(self._now_s, bool(self._streams), self._outbox.frames_sent):
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too_many_pings")
         self._outbox.write(frames.ping(payload, ack=True))
 

@@ -74,22 +74,25 @@ class Bucket:
 class PingRule:
     """gRPC's rule against pings that come too often (proposals A8 and A9)."""
 
-    __slots__ = ("_idle_interval_s", "_interval_s", "_last_s", "_strikes", "_strikes_max")
+    __slots__ = ("_frames_sent", "_idle_interval_s", "_interval_s", "_last_s", "_strikes", "_strikes_max")
 
     def __init__(self, limits: Limits) -> None:
         self._interval_s = limits.ping_interval_s_min
         self._idle_interval_s = limits.ping_idle_interval_s_min
         self._strikes_max = limits.ping_strikes_max
         self._strikes = 0
+        self._frames_sent = 0
         self._last_s: float | None = None
 
-    def forgive(self) -> None:
-        """Data or headers went out: a ping may be about them (a client measures its bandwidth so)."""
-        self._strikes = 0
-        self._last_s = None
-
-    def allows(self, now_s: float, *, calls_open: bool) -> bool:
-        """Count a ping; False: too many came too early."""
+    def allows(self, now_s: float, calls_open: bool, frames_sent: int) -> bool:
+        """Count a ping; False: too many came too early. ``frames_sent``: headers and data that went out so far;
+        where there are new ones all is forgiven, because a client measures its bandwidth so.
+        """
+        if frames_sent != self._frames_sent:
+            self._frames_sent = frames_sent
+            self._strikes = 0
+            self._last_s = now_s
+            return True
         interval_s = self._interval_s if calls_open else self._idle_interval_s
         if self._last_s is not None and now_s - self._last_s < interval_s:
             self._strikes += 1

@@ -26,6 +26,7 @@ class Outbox:
         self._waiting: dict[int, Stream] = {}  # streams with held data, in turn
         self._opening = fields.NO_DYNAMIC_TABLE
         self.size_bytes = 0
+        self.frames_sent = 0  # headers and data
         self.window_bytes = frames.WINDOW_BYTES_DEFAULT
         self.stream_window_bytes = frames.WINDOW_BYTES_DEFAULT  # the peer's SETTINGS_INITIAL_WINDOW_SIZE
 
@@ -59,6 +60,7 @@ class Outbox:
         if self._opening:
             block, self._opening = self._opening + block, b""
         self.write(frames.headers(stream.stream_id, block, end_stream=end))
+        self.frames_sent += 1
         if end:
             self._ended(stream)
 
@@ -104,15 +106,16 @@ class Outbox:
 
     def _send_held(self, stream: Stream) -> bool:
         """One frame of a stream's held data; False: its own window is shut."""
-        chunk = stream.held[0]
+        first, start = stream.held[0], stream.held_start
         room = min(stream.send_window_bytes, self.window_bytes, FRAME_BYTES_MAX)
-        if room <= 0 and chunk:
+        if room <= 0 and first:
             return False
-        if len(chunk) <= room:
+        chunk = first[start : start + room]
+        if start + len(chunk) == len(first):
             stream.held.popleft()
+            stream.held_start = 0
         else:
-            stream.held[0] = chunk[room:]
-            chunk = chunk[:room]
+            stream.held_start += len(chunk)
         stream.held_bytes -= len(chunk)
         if stream.held:
             self._encode_data(stream, chunk, end=False)
@@ -130,6 +133,7 @@ class Outbox:
     def _encode_data(self, stream: Stream, data: bytes, *, end: bool) -> None:
         size = len(data)
         self.write(frames.frame(FrameType.DATA, END_STREAM if end else 0, stream.stream_id, data))
+        self.frames_sent += 1
         stream.send_window_bytes -= size
         self.window_bytes -= size
         if end:

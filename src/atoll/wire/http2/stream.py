@@ -46,6 +46,7 @@ class Stream:
     __slots__ = (
         "held",
         "held_bytes",
+        "held_start",
         "received_bytes",
         "receive_window_bytes",
         "send_window_bytes",
@@ -67,6 +68,7 @@ class Stream:
         self.received_bytes = 0
         self.expected_bytes: int | None = None  # content-length
         self.held: deque[bytes] = deque()
+        self.held_start = 0  # how much of the first of them has been sent
         self.held_bytes = 0
         self.trailers: Pairs | None = None
         self.ends_after_held = False

@@ -1,0 +1,331 @@
+"""``sqlite:PATH``: the embedded store on disk, and its journal.
+
+Rule: one thread writes. It takes everything that waits, makes it one SQLite transaction (write-ahead log,
+``synchronous=FULL``: one fsync), and then reports all of it durable. While the disk is busy the next group
+gathers by itself, so the group's size follows the load and nobody waits for a timer.
+
+Failures (sqlite.org, "Result and Extended Result Codes"): SQLITE_FULL is reported before the commit record is
+written whole, so the group is lost for certain. Any other error, above all an fsync that failed, leaves open
+what the disk holds (the kernel drops the dirty pages of a failed fsync and reports success the next time), so
+the journal stops, and reopening decides.
+
+The write-ahead log is folded into the file by this thread, not by SQLite's own automatism, because that one
+swallows the errors of its fsync.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from atoll.errors import AtollError, Code, Reason
+from atoll.runtime import disk
+from atoll.runtime.clock import BootClock
+from atoll.runtime.rng import system_rng
+from atoll.runtime.worker import Worker
+from atoll.store import sqlite_file
+from atoll.store.api import KeyValue, Limits
+from atoll.store.embedded import Embedded
+from atoll.store.engine import Engine, Retention
+from atoll.store.journal import Progress, Recovered, Write
+from atoll.store.sqlite_file import POSITION_BITS, Owner, checksum
+
+CHECKPOINT_PAGES = 1_000
+"""The write-ahead log is folded into the file beyond so many pages (of 4 KiB)."""
+TRANSACTION_PAGES = 2
+"""What a transaction adds to the log besides pages that are new: the last page of a table, and its parent."""
+FORGET_ROWS_MAX = 500
+"""Compacted rows removed in one transaction, so that writers wait for milliseconds, not for the whole removal."""
+
+_INSERT = "INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?)"
+_FORGET = "DELETE FROM history WHERE id BETWEEN ? AND ? AND key = ? AND version = ?"
+_Row = tuple[int, bytes, bytes, int, int, int, int]
+Job = Callable[[sqlite3.Connection], None]
+
+
+class SqliteJournal:
+    """A ``Journal`` in the file at ``path``, which must be there and owned by this process."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._progress: Progress | None = None
+        self._wake = threading.Condition()
+        self._appended: deque[Write] = deque()
+        self._gone: deque[KeyValue] = deque()
+        self._jobs: deque[Job] = deque()
+        self._closing = False
+        self._failed = False
+        self._size_bytes = path.stat().st_size
+        self._page_bytes = 4096
+        self._pages = 0
+        self._log_pages = 0
+        self._worker: Worker | None = None
+
+    # ------------------------------------------------------------------------------------------- Journal
+
+    def recover(self) -> Recovered:
+        return sqlite_file.recover(self._path)
+
+    def start(self, progress: Progress) -> None:
+        """Raises DENIED or EXHAUSTED where the file cannot be written."""
+        self._progress = progress
+        try:
+            self._connection = sqlite_file.connect(self._path, read_only=False)
+            for setting in ("journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 0"):
+                self._connection.execute(f"PRAGMA {setting}").fetchall()
+            [self._page_bytes] = self._connection.execute("PRAGMA page_size").fetchone()
+            self._measure()
+        except sqlite3.Error as error:
+            raise sqlite_file.explain(error, self._path, "opening") from error
+        self._worker = Worker("atoll-store-journal", self._run)
+
+    def append(self, write: Write) -> None:
+        self._appended.append(write)
+
+    def discard(self) -> None:
+        self._appended.clear()
+
+    def flush(self) -> None:
+        with self._wake:
+            self._wake.notify()
+
+    def forget(self, versions: Sequence[KeyValue], number: int) -> None:
+        self._gone.extend(versions)
+        self.flush()
+
+    def size_bytes(self) -> int:
+        return self._size_bytes
+
+    def close(self) -> None:
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        if self._worker is not None:
+            self._worker.wait_end()
+
+    def run(self, job: Job) -> None:
+        """Run ``job`` on the journal's thread, between two groups, and wait for it. Raises what it raises."""
+        ended = threading.Event()
+        errors: list[AtollError] = []
+
+        def work(connection: sqlite3.Connection) -> None:
+            try:
+                job(connection)
+                self._measure()
+            except sqlite3.Error as error:
+                errors.append(sqlite_file.explain(error, self._path, "maintaining"))
+            finally:
+                ended.set()
+
+        with self._wake:
+            if self._closing or self._failed:
+                raise AtollError(Code.UNAVAILABLE, "the store is closed", reason=Reason.CLOSED)
+            self._jobs.append(work)
+            self._wake.notify()
+        ended.wait()
+        if errors:
+            raise errors[0]
+
+    # ------------------------------------------------------------------------------------ the one thread
+
+    def _run(self) -> None:
+        while self._wait():
+            group = [self._appended.popleft() for _ in range(len(self._appended))]
+            if group:
+                self._commit(group)
+            elif self._jobs:
+                self._jobs.popleft()(self._connection)
+            else:
+                self._remove_forgotten()
+            if self._log_pages > CHECKPOINT_PAGES and not self._failed:
+                self._checkpoint()
+        self._connection.close()
+
+    def _wait(self) -> bool:
+        """Until there is something to do; False when all is done and the journal is to close."""
+        with self._wake:
+            while not self._failed:
+                if self._appended or self._jobs or (self._gone and not self._closing):
+                    return True
+                if self._closing:
+                    return False
+                self._wake.wait()
+            while not self._closing:
+                self._wake.wait()
+            return False
+
+    def _commit(self, group: list[Write]) -> None:
+        progress = self._progress
+        if progress is None:
+            return
+        error = self._in_transaction(lambda connection: _write(connection, group))
+        if error is None:
+            progress.durable(group[-1].number)
+        elif error.reason is Reason.NO_SPACE:
+            progress.lost(error)
+        else:
+            progress.unknown(error)
+
+    def _remove_forgotten(self) -> None:
+        rows = [self._gone.popleft() for _ in range(min(len(self._gone), FORGET_ROWS_MAX))]
+        ids = [(kv.mod_revision << POSITION_BITS, kv) for kv in rows]
+        keys = [(first, first | ((1 << POSITION_BITS) - 1), kv.key, kv.version) for first, kv in ids]
+
+        def remove(connection: sqlite3.Connection) -> None:
+            connection.executemany(_FORGET, keys)
+
+        error = self._in_transaction(remove)
+        if error is not None and error.reason is not Reason.NO_SPACE and self._progress is not None:
+            self._progress.unknown(error)
+
+    def _in_transaction(self, work: Job) -> AtollError | None:
+        """NO_SPACE: nothing was kept. Another error: it is not known, and the journal has failed."""
+        connection = self._connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            work(connection)
+            connection.execute("COMMIT")
+            self._measure()
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorname", "") == "SQLITE_FULL":
+                return self._after_full(error)
+            self._failed = True
+            text = f"writing to the store {self._path} failed: {error}"
+            return AtollError(Code.UNKNOWN, text)
+        return None
+
+    def _after_full(self, error: sqlite3.Error) -> AtollError:
+        """Leave the transaction; fold the log into the file, which lets its room be used again."""
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+        self._checkpoint()
+        return sqlite_file.explain(error, self._path, "writing to")
+
+    def _checkpoint(self) -> None:
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            self._log_pages = 0
+        except sqlite3.Error as error:
+            self._log_pages = 0
+            if getattr(error, "sqlite_errorname", "") != "SQLITE_FULL" and self._progress is not None:
+                self._failed = True
+                text = f"folding the log of the store {self._path} into it failed: {error}"
+                self._progress.unknown(AtollError(Code.UNKNOWN, text))
+
+    def _measure(self) -> None:
+        [pages] = self._connection.execute("PRAGMA page_count").fetchone()
+        self._log_pages += max(pages - self._pages, 0) + TRANSACTION_PAGES
+        self._pages = pages
+        self._size_bytes = pages * self._page_bytes
+
+
+def _write(connection: sqlite3.Connection, group: list[Write]) -> None:
+    rows: list[_Row] = []
+    for write in group:
+        if write.events:
+            row = write.events[0].kv.mod_revision << POSITION_BITS
+            for event in write.events:
+                kv = event.kv
+                key, value = kv.key, kv.value
+                crc = checksum(row, key, value)
+                rows.append((row, key, value, kv.create_revision, kv.version, kv.lease, crc))
+                row += 1
+        if write.leases_granted:
+            connection.executemany("INSERT INTO lease VALUES (?, ?)", write.leases_granted)
+        for lease, _ in write.leases_revoked:
+            connection.execute("DELETE FROM lease WHERE id = ?", (lease,))
+        if write.compact_revision is not None:
+            compaction = ("compact_revision", write.compact_revision)
+            connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", compaction)
+    if rows:
+        connection.executemany(_INSERT, rows)
+
+
+class Backup(msgspec.Struct, frozen=True):
+    """What a backup is: ``path``, its SHA-256 in lower-case hexadecimal, its size."""
+
+    path: str
+    sha256: str
+    size_bytes: int
+
+
+class SqliteStore(Embedded):
+    """The ``Driver`` of ``sqlite:PATH``, with what is there to do with its file while it is in use."""
+
+    def __init__(self, path: Path, owner: Owner, limits: Limits | None, retention: Retention | None) -> None:
+        self.path = path
+        self._owner = owner
+        self._journal = SqliteJournal(path)
+        super().__init__(Engine(self._journal, BootClock(), system_rng(), limits, retention))
+
+    def close(self) -> None:
+        super().close()
+        self._owner.release()
+
+    def defragment(self) -> None:
+        """Give room of compacted history back to the disk. Blocks, as writers do meanwhile; reads go on."""
+
+        def vacuum(connection: sqlite3.Connection) -> None:
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+        self._journal.run(vacuum)
+
+    def backup(self, target: Path) -> Backup:
+        """Write a consistent copy of what is durable now to ``target``, a new file. Blocks; others do not."""
+        return copy_store(self.path, target)
+
+
+def open_sqlite(path: Path, limits: Limits | None = None, retention: Retention | None = None) -> SqliteStore:
+    """Open the store at ``path``, or make it. Raises IN_USE, CORRUPT, NEWER_FORMAT, DENIED, NO_SPACE."""
+    if not path.parent.is_dir():
+        disk.make_private_folder(path.parent)
+    owner = Owner(path)
+    opened = False
+    try:
+        if not path.exists() or path.stat().st_size == 0:
+            sqlite_file.create(path)
+        store = SqliteStore(path, owner, limits, retention)
+        opened = True
+        return store
+    finally:
+        if not opened:
+            owner.release()
+
+
+def copy_store(path: Path, target: Path) -> Backup:
+    """Copy the store at ``path``, in use or not, to the new file ``target``, and its SHA-256 beside it.
+
+    ``target.sha256`` is what ``sha256sum`` reads. Raises CONFLICT if ``target`` exists.
+    """
+    if target.exists():
+        raise AtollError(Code.CONFLICT, f"{target} exists already; name a new file for the backup")
+    sqlite_file.check_header(path)
+    beside = target.with_name(f".{target.name}.{os.getpid()}.new")
+    try:
+        os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, disk.FILE_MODE))
+        connection = sqlite_file.connect(path, read_only=True)
+        try:
+            connection.execute("VACUUM INTO ?", (str(beside),))
+        finally:
+            connection.close()
+        with beside.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        size_bytes = beside.stat().st_size
+        sqlite_file.put_in_place(beside, target)
+        note = target.with_name(target.name + ".sha256")
+        disk.write_private_file(note, f"{sha256}  {target.name}\n".encode())
+    except OSError as error:
+        raise disk.explain(error, f"cannot write the backup {target}") from error
+    except sqlite3.Error as error:
+        raise sqlite_file.explain(error, path, "copying") from error
+    finally:
+        beside.unlink(missing_ok=True)
+    return Backup(str(target), sha256, size_bytes)

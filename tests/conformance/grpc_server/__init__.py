@@ -1,0 +1,1 @@
+"""The gRPC server against clients that others wrote."""

@@ -1,0 +1,94 @@
+"""A real node for end-to-end tests: ``python -m atoll up`` in a process of its own, on free ports.
+
+Rule: the ports are chosen by the system and read from the start-up text, so that no test loses a race for one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tests.peers.processes import Process
+from tests.waiting import wait_until
+
+READY_WITHIN_S = 60.0
+RUN_WITHIN_S = 60.0
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without Atoll's variables."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("ATOLL_")}
+
+
+def run(
+    *arguments: str, environment: Mapping[str, str] | None = None, within_s: float = RUN_WITHIN_S
+) -> subprocess.CompletedProcess[str]:
+    """One ``atoll`` command, to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "atoll", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=within_s,
+        env={**clean_environment(), **(environment or {})},
+    )
+
+
+class Node:
+    """A node in ``folder`` (data and log). ``arguments`` go to ``atoll up``."""
+
+    def __init__(self, folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
+        self.data = folder / "data"
+        self.log = folder / "node.log"
+        line = [sys.executable, "-m", "atoll", "up", "--data", str(self.data)]
+        line += _unless(arguments, "--listen-api", "127.0.0.1:0")
+        line += _unless(arguments, "--listen-etcd", "127.0.0.1:0")
+        self.process = Process([*line, *arguments], self.log, env=environment or {})
+        self._read_from = 0
+
+    def start(self) -> Node:
+        self._read_from = self.log.stat().st_size if self.log.exists() else 0
+        self.process.start()
+        wait_until(self._is_ready_or_gone, READY_WITHIN_S, "the node's start-up text")
+        if not self.process.running:
+            raise AssertionError(f"the node ended with {self.process.returncode}: {self.text()}")
+        return self
+
+    def text(self) -> str:
+        """What the node printed since its last start."""
+        return self.log.read_bytes()[self._read_from :].decode() if self.log.exists() else ""
+
+    @property
+    def api(self) -> str:
+        return self._found(r"console, API\s+(\S+)/")
+
+    @property
+    def etcd(self) -> str:
+        """``host:port`` of its etcd API."""
+        return self._found(r"etcd v3 API\s+(\S+)")
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> bytes:
+        request = urllib.request.Request(self.api + path, headers=dict(headers or {}))
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return bytes(answer.read())
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """An ``atoll`` command that asks this node."""
+        return run(*arguments, "--url", self.api, "--data", str(self.data))
+
+    def _found(self, pattern: str) -> str:
+        found = re.search(pattern, self.text())
+        if found is None:
+            raise AssertionError(f"{pattern!r} is not in what the node printed: {self.text()}")
+        return found[1]
+
+    def _is_ready_or_gone(self) -> bool:
+        return "\n  access  " in self.text() or not self.process.running
+
+
+def _unless(arguments: Sequence[str], flag: str, value: str) -> list[str]:
+    return [] if flag in arguments else [flag, value]
