@@ -51,6 +51,7 @@ class Http2Protocol(asyncio.Protocol):
         self._refused: dict[int, Refusal] = {}
         self._flush_due = False
         self._write_paused = False
+        self._lost = False
         self._leaving = False
         self._left = False
         self._fresh: list[
@@ -110,6 +111,7 @@ class Http2Protocol(asyncio.Protocol):
         self._flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = True
         if self._timer is not None:
             self._timer.cancel()
         for call in list(self._link.calls.values()):
@@ -186,7 +188,7 @@ class Http2Protocol(asyncio.Protocol):
         link = self._link
         name = fact.code.name
         link.stats.connection_faults[name] = link.stats.connection_faults.get(name, 0) + 1
-        link.operator_log.warning(
+        link.operator_log.info(
             "HTTP/2 peer broke the connection", peer=link.peer.address, code=name, why=fact.detail
         )
         self._write_paused = False  # GOAWAY is worth one more try
@@ -194,7 +196,6 @@ class Http2Protocol(asyncio.Protocol):
         self._transport.close()
 
     def _on_request(self, fact: RequestStarted, now_s: float) -> None:
-        self._link.stats.calls_started += 1
         head = request.parse(fact.fields, self._server.limits.http2.header_list_bytes_max)
         if isinstance(head, Refusal):
             if head.http_status == 200 or fact.ended:
@@ -209,6 +210,7 @@ class Http2Protocol(asyncio.Protocol):
             return
         call = Call(self._link, fact.stream_id, head, now_s)
         self._link.calls[fact.stream_id] = call
+        self._link.stats.calls_started += 1
         if call.deadline_s is not None:
             self._fresh.append(call)
         if route.streams:
@@ -227,6 +229,7 @@ class Http2Protocol(asyncio.Protocol):
 
     def _refuse(self, stream_id: int, refusal: Refusal) -> None:
         stats = self._link.stats
+        stats.calls_started += 1
         counted = (_UNKNOWN_METHOD, refusal.status)
         stats.calls_ended[counted] = stats.calls_ended.get(counted, 0) + 1
         end = ending(refusal.status, refusal.text)
@@ -264,7 +267,7 @@ class Http2Protocol(asyncio.Protocol):
 
     def _flush(self) -> None:
         self._flush_due = False
-        if self._write_paused:
+        if self._write_paused or self._lost:
             return
         wire = self._wire
         data = wire.take_output()

@@ -1,0 +1,1 @@
+"""Fuzzing: mutators over a kept corpus (``corpus/``). The tests that run them are marked ``soak("fuzz_...")``."""
