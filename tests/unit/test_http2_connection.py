@@ -153,6 +153,23 @@ def test_a_sender_that_does_not_wait_loses_its_stream() -> None:
     assert connection.streams_open == 0
 
 
+def test_a_peer_that_takes_in_nothing_cannot_make_us_hold_without_bound() -> None:
+    connection = peers.started(Limits(held_bytes_max=1_000_000))
+    connection.receive(frames.settings({Setting.INITIAL_WINDOW_SIZE: 0}), 0.0)
+    answered, resets = [], []
+    for stream_id in range(1, 41, 2):
+        connection.receive(peers.request(stream_id), 0.0)
+        connection.respond(stream_id, OK, b"x" * 300_000, END)
+        resets += of_type(StreamReset, connection.pump())
+        answered.append(any(f[0] == FrameType.HEADERS for f in peers.sent(connection.take_output())))
+    assert answered == [True] * 4 + [False] * 16 and connection.streams_open == 4
+    assert [reset.stream_id for reset in resets] == list(range(9, 41, 2))
+    connection.receive(frames.rst_stream(1, ErrorCode.CANCEL), 0.0)  # makes room
+    connection.receive(peers.request(41), 0.0)
+    connection.respond(41, OK, b"x", END)
+    assert connection.streams_open == 4
+
+
 def test_trailers_wait_behind_held_data() -> None:
     connection = peers.started()
     connection.receive(peers.request(1), 0.0)

@@ -45,15 +45,16 @@ class Limits(msgspec.Struct, frozen=True):
 
     ``message_bytes_max``: of one message, after decompression; above: RESOURCE_EXHAUSTED.
     ``inbox_bytes_high``: whole messages waiting for a streaming handler before its peer's window stays shut.
-    ``assembly_bytes_max``: of all messages of a connection that are not yet whole; above: RESOURCE_EXHAUSTED.
+    ``backlog_bytes_max``: of all requests of a connection, what no handler has taken yet, messages that are not yet
+    whole included; the call that goes beyond gets RESOURCE_EXHAUSTED.
     ``handshake_s_max``: from accept to the client's first SETTINGS. ``keepalive_*``: our own pings to a peer
     that is silent. ``write_stall_s_max``: how long a peer may take in nothing of what waits for it.
     """
 
     http2: http2_limits.Limits = http2_limits.Limits()
     message_bytes_max: int = 4_194_304
-    inbox_bytes_high: int = 1_048_576
-    assembly_bytes_max: int = 67_108_864
+    inbox_bytes_high: int = 262_144
+    backlog_bytes_max: int = 67_108_864
     connections_max: int = 10_000
     handshake_s_max: float = 10.0
     keepalive_interval_s: float = 7_200.0
@@ -109,7 +110,7 @@ class Link:
     connection_id: int
     wake: Callable[[], None]  # something was sent: write soon, together with what else is sent now
     calls: dict[int, Call]
-    assembly_bytes: int = 0  # of messages that are not yet whole
+    backlog_bytes: int = 0  # of requests, not yet taken by a handler
 
 
 class Call:
@@ -308,6 +309,7 @@ class Call:
                 self._waiter = None
         message = inbox.popleft()
         self._inbox_bytes -= len(message)
+        self._link.backlog_bytes -= 0 if self.ended else len(message)
         if self._withheld_bytes and self._inbox_bytes * 2 <= self._link.limits.inbox_bytes_high:
             self._acknowledge_withheld()
         return message
@@ -340,7 +342,7 @@ class Call:
             reader = self._reader = MessageReader(link.limits.message_bytes_max, self._head.encoding)
         before_bytes = reader.buffered_bytes
         messages = reader.feed(data)
-        link.assembly_bytes += reader.buffered_bytes - before_bytes
+        link.backlog_bytes += reader.buffered_bytes - before_bytes
         self._half_closed = ended
         if ended and reader.buffered_bytes:
             raise MessageFault(Status.INTERNAL, "grpc: the request ended inside a message")
@@ -363,6 +365,7 @@ class Call:
         for message in messages:
             inbox.append(message)
             self._inbox_bytes += len(message)
+            self._link.backlog_bytes += len(message)
         self._withheld_bytes += taken_bytes
         if self._inbox_bytes <= self._link.limits.inbox_bytes_high:
             self._acknowledge_withheld()
@@ -442,7 +445,7 @@ class Call:
         link = self._link
         link.calls.pop(self._stream_id, None)
         if self._reader is not None:
-            link.assembly_bytes -= self._reader.buffered_bytes
+            link.backlog_bytes -= self._reader.buffered_bytes + self._inbox_bytes
         stats = link.stats
         counted = (self.method, status)
         stats.calls_ended[counted] = stats.calls_ended.get(counted, 0) + 1

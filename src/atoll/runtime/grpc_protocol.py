@@ -253,8 +253,8 @@ class Http2Protocol(asyncio.Protocol):
         except MessageFault as fault:
             call.abort(fault.status, fault.text)
             return
-        if self._link.assembly_bytes > self._server.limits.assembly_bytes_max:
-            call.abort(Status.RESOURCE_EXHAUSTED, "too many bytes of unfinished messages on this connection")
+        if self._link.backlog_bytes > self._server.limits.backlog_bytes_max:
+            call.abort(Status.RESOURCE_EXHAUSTED, "too many bytes of requests waiting on this connection")
         elif ended and call.handler is not None and call.message is not None:
             call.guard(call.handler, call, call.message)
 

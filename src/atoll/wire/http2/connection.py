@@ -52,6 +52,7 @@ from atoll.wire.http2.outbox import Outbox
 from atoll.wire.http2.stream import MOVES, State, Step, Stream
 
 _RESETS_REMEMBERED_MAX = 1_000
+_TOO_SLOW = "the peer takes in too little of what waits for it"
 _SETTING = struct.Struct(">HL")
 
 
@@ -145,13 +146,14 @@ class ServerConnection:
 
     def send_data(self, stream_id: int, data: bytes, *, end: bool = False) -> bool:
         """Send or hold ``data``. False: the stream holds a lot; wait for ``Writable`` before sending more.
-        A stream that holds ``send_buffer_bytes_max`` already is reset instead (its user did not wait).
+        A stream that holds ``send_buffer_bytes_max`` already is reset instead (its user did not wait), and so is
+        one of a connection that holds ``held_bytes_max``.
         """
         stream = self._sending(stream_id)
         if stream is None:
             return True
-        if stream.held_bytes >= self._limits.send_buffer_bytes_max:
-            self.reset(stream_id, ErrorCode.ENHANCE_YOUR_CALM, "send buffer full: the peer reads too slowly")
+        if stream.held_bytes >= self._limits.send_buffer_bytes_max or self._is_full:
+            self.reset(stream_id, ErrorCode.ENHANCE_YOUR_CALM, _TOO_SLOW)
             return False
         self._outbox.data(stream, data, end=end)
         stream.told_to_wait = stream.held_bytes > self._limits.send_buffer_bytes_high
@@ -160,7 +162,9 @@ class ServerConnection:
     def respond(self, stream_id: int, head: Pairs, data: bytes, trailers: Pairs) -> None:
         """A whole response at once."""
         stream = self._sending(stream_id)
-        if stream is not None:
+        if stream is not None and self._is_full:
+            self.reset(stream_id, ErrorCode.ENHANCE_YOUR_CALM, _TOO_SLOW)
+        elif stream is not None:
             self._outbox.headers(stream, head, end=False)
             self._outbox.data(stream, data, end=False)
             self._outbox.headers(stream, trailers, end=True)
@@ -292,6 +296,10 @@ class ServerConnection:
     def _spend_reset(self) -> None:
         if not self._resets.take(self._now_s):
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many streams reset")
+
+    @property
+    def _is_full(self) -> bool:
+        return self._outbox.held_bytes >= self._limits.held_bytes_max
 
     def _pump(self) -> None:
         for stream in self._outbox.pump():

@@ -31,6 +31,9 @@ class Limits(msgspec.Struct, frozen=True):
     output_bytes_high: int = 262_144  # encoded bytes waiting for the transport before data is held back
     send_buffer_bytes_high: int = 262_144  # per stream: above, senders are told to wait
     send_buffer_bytes_max: int = 16_777_216  # per stream: a sender that did not wait loses its stream
+    held_bytes_max: int = (
+        134_217_728  # of all streams: the peer takes in too little; what comes on top is lost
+    )
     resets_burst_max: int = 1_000
     resets_per_s_max: float = 50.0
     controls_burst_max: int = 10_000

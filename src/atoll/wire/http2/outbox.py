@@ -26,6 +26,7 @@ class Outbox:
         self._waiting: dict[int, Stream] = {}  # streams with held data, in turn
         self._opening = fields.NO_DYNAMIC_TABLE
         self.size_bytes = 0
+        self.held_bytes = 0  # of all streams
         self.frames_sent = 0  # headers and data
         self.window_bytes = frames.WINDOW_BYTES_DEFAULT
         self.stream_window_bytes = frames.WINDOW_BYTES_DEFAULT  # the peer's SETTINGS_INITIAL_WINDOW_SIZE
@@ -77,6 +78,7 @@ class Outbox:
             return
         stream.held.append(data)
         stream.held_bytes += size
+        self.held_bytes += size
         stream.ends_after_held = end
         self._waiting[stream.stream_id] = stream
         while stream.held and self._has_room and self._send_held(stream):
@@ -102,6 +104,7 @@ class Outbox:
         """The stream is gone, and what it held with it."""
         self._waiting.pop(stream.stream_id, None)
         stream.held.clear()
+        self.held_bytes -= stream.held_bytes
         stream.held_bytes = 0
 
     def _send_held(self, stream: Stream) -> bool:
@@ -117,6 +120,7 @@ class Outbox:
         else:
             stream.held_start += len(chunk)
         stream.held_bytes -= len(chunk)
+        self.held_bytes -= len(chunk)
         if stream.held:
             self._encode_data(stream, chunk, end=False)
         else:
