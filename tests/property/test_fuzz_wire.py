@@ -118,6 +118,20 @@ class PureEcho:
             assert connection.receive(frames.ping(b"12345678"), 0.0) == [] and connection.streams_open == 0
 
 
+class Named:
+    """Adds the case's seed to whatever is raised inside."""
+
+    def __init__(self, case_seed: int) -> None:
+        self.case_seed = case_seed
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None:
+            error.add_note(f"fuzz seed {self.case_seed}")
+
+
 def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
@@ -133,7 +147,7 @@ def test_what_real_clients_sent_is_served(name: str) -> None:
     )
 
 
-@pytest.mark.soak("fuzz_wire", few=3_000, full=60_000, chunk=10_000)
+@pytest.mark.soak("fuzz-wire", few=3_000, full=60_000, chunk=10_000)
 def test_the_readers_end_every_mutated_conversation_as_documented(
     rounds: int, seed: int, soak_report: SoakReport
 ) -> None:
@@ -143,12 +157,9 @@ def test_the_readers_end_every_mutated_conversation_as_documented(
     for case_seed in range(seed, seed + rounds):
         case = mutator.case(case_seed)
         echo = PureEcho()
-        try:
+        with Named(case_seed):
             for step, piece in enumerate(mutator.pieces(case, case_seed)):
                 echo.feed(piece, step * 0.1)
-        except Exception as error:
-            error.add_note(f"fuzz seed {case_seed}")
-            raise
         for outcome in echo.outcomes:
             outcomes[outcome] = outcomes.get(outcome, 0) + 1
     assert resident_bytes() - before_bytes < RESIDENT_GROWTH_BYTES_MAX
@@ -166,7 +177,7 @@ def server() -> Iterator[EchoServer]:
         yield running
 
 
-@pytest.mark.soak("fuzz_wire", few=300, full=5_000)
+@pytest.mark.soak("fuzz-wire", few=300, full=5_000)
 def test_a_live_server_outlives_every_mutated_conversation(
     server: EchoServer,
     rounds: int,
