@@ -106,7 +106,7 @@ def _bench(arguments: Sequence[str]) -> int:
 
 @_command
 def _docs(arguments: Sequence[str]) -> int:
-    """check the documentation and render it to .dev/docs"""
+    """write the generated reference, check the documentation, render it to .dev/docs"""
     from tools import parts
 
     return parts.docs(environment.ready("dev"), arguments)

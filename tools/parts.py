@@ -54,8 +54,9 @@ def bench(python: Path, arguments: Sequence[str]) -> int:
 
 
 def docs(python: Path, arguments: Sequence[str]) -> int:
-    """Run the tests of the documentation, then render it."""
-    code = _run(python, ["-m", "pytest", "-q", "tests/unit/test_docs.py", *arguments])
+    """Write what is generated, run the tests of the documentation, then render it."""
+    code = _run(python, ["-m", "tools.reference"])
+    code = code or _run(python, ["-m", "pytest", "-q", "tests/unit/test_docs.py", *arguments])
     return code or _run(python, ["-m", "tools.render", str(environment.STATE / "docs")])
 
 

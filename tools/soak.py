@@ -93,12 +93,14 @@ def _section(name: str, at: str, records: Sequence[Row]) -> str:
 
 def write_section(page: Path, name: str, text: str) -> None:
     """Replace the section ``name`` of a page, or append it; the rest of the page is left as it is."""
+    page.write_text(with_section(page.read_text(), name, text))
+
+
+def with_section(page: str, name: str, text: str) -> str:
+    """The text of a page with its section ``name`` replaced or appended."""
     begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
     section = f"{begin}\n{text}\n{end}"
-    before = page.read_text()
     found = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-    if found.search(before):
-        after = found.sub(lambda _: section, before)
-    else:
-        after = f"{before.rstrip()}\n\n## {name}\n\n{section}\n"
-    page.write_text(after)
+    if found.search(page):
+        return found.sub(lambda _: section, page)
+    return f"{page.rstrip()}\n\n## {name.capitalize()}\n\n{section}\n"

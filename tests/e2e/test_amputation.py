@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.e2e import atoll
 from tests.e2e.amputation import cut, left_behind
 from tools import parts, tree
 from tools.environment import ROOT
@@ -17,17 +19,42 @@ OUTPUT_SHOWN_MAX = 8000
 STEP_S_MAX = 240
 
 
-@pytest.mark.parametrize("plane", PLANES)
-def test_contracts_and_unit_tests_hold_without_a_plane(plane: str, tmp_path: Path) -> None:
-    tree.copy(tmp_path)
-    removed = cut(tmp_path, plane)
-    assert f"src/atoll/planes/{plane}" in removed
-    assert not left_behind(tmp_path, plane)
-    for name in ("contracts", "lint"):
-        _must_pass(tmp_path, name, [sys.executable, *parts.LINT[name]])
-    _must_pass(
-        tmp_path, "unit tests", [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit"]
-    )
+@pytest.fixture(scope="module", params=PLANES)
+def rest(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A copy of the tree without one plane, and that plane's name."""
+    folder = tmp_path_factory.mktemp("rest")
+    tree.copy(folder)
+    removed = cut(folder, request.param)
+    assert f"src/atoll/planes/{request.param}" in removed
+    _must_pass(folder, "writing the reference", [sys.executable, "-m", "tools.reference"])
+    return folder, request.param
+
+
+def test_nothing_still_imports_the_plane(rest: tuple[Path, str]) -> None:
+    folder, plane = rest
+    assert not left_behind(folder, plane)
+    done = _run(folder, [sys.executable, "-c", f"import atoll.planes.{plane}"])
+    assert "ModuleNotFoundError" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["contracts", "lint"])
+def test_lint_holds_without_the_plane(rest: tuple[Path, str], name: str) -> None:
+    _must_pass(rest[0], name, [sys.executable, *parts.LINT[name]])
+
+
+def test_unit_tests_hold_without_the_plane(rest: tuple[Path, str]) -> None:
+    line = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit"]
+    _must_pass(rest[0], "unit tests", line)
+
+
+def test_a_node_boots_without_the_plane(rest: tuple[Path, str], tmp_path: Path) -> None:
+    node = atoll.Node(tmp_path, environment=tree.variables(rest[0])).start()
+    try:
+        assert set(json.loads(node.get("/readyz")).values()) == {"ready"}
+        node.process.terminate()
+        assert node.process.wait(STEP_S_MAX) == 0
+    finally:
+        node.process.kill()
 
 
 def test_a_hidden_dependency_on_a_plane_is_noticed(tmp_path: Path) -> None:

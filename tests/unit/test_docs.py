@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from atoll import errors
-from tools import mutants, render, soak, tree
+from tools import mutants, reference, render, soak, tree
 from tools.environment import ROOT
 
 REFERENCE = ROOT / "docs" / "reference"
@@ -86,12 +86,18 @@ def test_contributing_lists_every_command_of_the_tooling() -> None:
     assert not {name for name in commands - {"help"} if f"`dev.py {name}" not in page}
 
 
-def test_every_metric_is_in_the_reference() -> None:
-    declared = set()
-    for file in (ROOT / "src").rglob("*.py"):
-        declared |= set(re.findall(r'\(\s*"(atoll_[a-z_]+)",', file.read_text()))
-    page = (REFERENCE / "metrics.md").read_text()
-    assert not {name for name in declared if f"| `{name}` |" not in page}
+@pytest.mark.parametrize("page", reference.GENERATED)
+def test_generated_tables_are_those_of_the_code(page: str) -> None:
+    written = (REFERENCE / page).read_text()
+    assert written == reference.current(page), (
+        "run `python3 dev.py docs`, which writes it, and commit the page"
+    )
+
+
+def test_every_setting_command_and_metric_is_generated() -> None:
+    assert "| `store.url` | `ATOLL_STORE_URL` | `--store-url URL` |" in reference.settings_table()
+    assert "### `atoll up`" in reference.commands_list()
+    assert "| `atoll_store_revision` | gauge |" in reference.metrics_table()
 
 
 def test_mutants_still_apply_and_name_tests_that_exist() -> None:

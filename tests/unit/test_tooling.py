@@ -58,4 +58,4 @@ def test_a_section_is_replaced_and_the_rest_of_the_page_kept(tmp_path: Path) -> 
     text = page.read_text()
     assert text.startswith("# Page\n\nKept.\n")
     assert "one" not in text and r"three \1" in text and "two" in text
-    assert text.count("## a") == 1
+    assert text.count("## A") == 1

@@ -1,0 +1,113 @@
+"""``python -m tools.reference``: the parts of the reference that the code itself knows, written into their pages.
+
+Rule: settings, commands and metrics are declared once, in the code; their tables are made from there, and a test
+fails while a page differs. What a person wrote around a table is kept. Runs inside Atoll's environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from atoll.cli import main as command_line
+from atoll.host import settings
+from tools.environment import ROOT
+from tools.soak import with_section
+
+REFERENCE = ROOT / "docs" / "reference"
+DATA_FOLDER = "the user's data folder"
+
+_Parser = argparse.ArgumentParser
+
+
+def settings_table() -> str:
+    """Every setting of a node, by its name in the file."""
+    lines = ["| in the file | variable | flag | default | what |", "|---|---|---|---|---|"]
+    for each in settings.DECLARED.values():
+        default = DATA_FOLDER if isinstance(each.default, Path) else str(each.default).lower() or "none"
+        choices = f" One of {', '.join(each.choices)}." if each.choices else ""
+        names = f"| `{each.name}` | `{each.variable}` | `{each.flag} {each.shape}".rstrip() + "`"
+        lines.append(f"{names} | {default} | {each.text}{choices} |")
+    return "\n".join(lines)
+
+
+def commands_list() -> str:
+    """Every command with its arguments; flags that set a setting are on the page of settings."""
+    sections = []
+    for parser, text in _commands(command_line.parser(lambda client: {}), ""):
+        arguments = "\n".join(f"- {line}" for line in _arguments(parser))
+        sections.append(f"### `{parser.prog}`\n\n{parser.description or text}\n\n{arguments}".strip())
+    return "\n\n".join(sections)
+
+
+def metrics_table() -> str:
+    """Every metric that some module declares, with the help text that a scrape shows."""
+    lines = ["| name | kind | what |", "|---|---|---|"]
+    lines += [f"| `{name}` | {kind} | {text} |" for name, kind, text in sorted(_metrics())]
+    return "\n".join(lines)
+
+
+GENERATED: Mapping[str, tuple[str, Callable[[], str]]] = {
+    "settings.md": ("settings", settings_table),
+    "cli.md": ("commands", commands_list),
+    "metrics.md": ("metrics", metrics_table),
+}
+
+
+def current(page: str) -> str:
+    """The text that a page would have if it were written now."""
+    name, generate = GENERATED[page]
+    return with_section((REFERENCE / page).read_text(), name, generate())
+
+
+def main() -> int:
+    for page in GENERATED:
+        (REFERENCE / page).write_text(current(page))
+    return 0
+
+
+def _commands(parser: _Parser, text: str) -> Iterator[tuple[_Parser, str]]:
+    """Every command that does something, with the line that its parent's help has for it."""
+    below = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not below:
+        yield parser, text
+    for action in below:
+        texts = {each.dest: each.help or "" for each in action._choices_actions}
+        for name, child in action.choices.items():
+            yield from _commands(child, texts.get(name, ""))
+
+
+def _arguments(parser: _Parser) -> Iterator[str]:
+    flags_of_settings = {each.flag for each in settings.DECLARED.values()}
+    for action in parser._actions:
+        if isinstance(action, argparse._HelpAction) or flags_of_settings & set(action.option_strings):
+            continue
+        shape = action.metavar if isinstance(action.metavar, str) else action.dest.upper()
+        names = ", ".join(action.option_strings)
+        value = "" if action.nargs == 0 or isinstance(action, argparse.BooleanOptionalAction) else shape
+        text = (action.help or "").replace("%%", "%").replace("%(default)s", str(action.default))
+        yield f"`{' '.join(part for part in (names, value) if part)}`: {text}".rstrip(": ")
+
+
+def _metrics() -> Iterator[tuple[str, str, str]]:
+    for file in sorted((ROOT / "src").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(node, ast.Call):
+                continue
+            texts = [str(each.value) for each in node.args[:2] if isinstance(each, ast.Constant)]
+            if len(texts) == 2 and texts[0].startswith("atoll_"):
+                yield texts[0], _kind(node), texts[1]
+
+
+def _kind(call: ast.Call) -> str:
+    called = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+    name = str(ast.literal_eval(call.args[0]))
+    known = {"counter", "gauge", "histogram"}
+    return called if called in known else "counter" if name.endswith("_total") else "gauge"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
