@@ -42,6 +42,7 @@ class Collector:
     """A watch and everything that it was told."""
 
     def __init__(self, driver: Driver, watch: Watch) -> None:
+        self.watch = watch
         self.batches: list[WatchBatch] = []
         self.error: AtollError | None = None
         self._busy = threading.Lock()
