@@ -24,3 +24,8 @@ def seeded_rng(seed: int) -> Rng:
 def new_token(bytes_count: int = 24) -> str:
     """A fresh secret in URL-safe text; 24 bytes are 192 bits."""
     return secrets.token_urlsafe(bytes_count)
+
+
+def new_salt(bytes_count: int) -> bytes:
+    """Fresh random bytes that must differ from any used before."""
+    return secrets.token_bytes(bytes_count)
