@@ -245,6 +245,12 @@ class CompactResult(msgspec.Struct, frozen=True):
     revision: int
 
 
+class NoteResult(msgspec.Struct, frozen=True):
+    """Answer to an embedded store's ``put_note``, which makes no revision."""
+
+    revision: int
+
+
 class StatusResult(msgspec.Struct, frozen=True):
     """``generation`` grows with every restore and migrate; 0 where the store never was restored."""
 
@@ -259,7 +265,9 @@ class StatusResult(msgspec.Struct, frozen=True):
     alarms: tuple[str, ...] = ()
 
 
-Result: TypeAlias = OperationResult | LeaseResult | LeaseListResult | CompactResult | StatusResult
+Result: TypeAlias = (
+    OperationResult | LeaseResult | LeaseListResult | CompactResult | NoteResult | StatusResult
+)
 
 # --------------------------------------------------------------------------------------------- watches
 
@@ -302,7 +310,9 @@ class WatchBatch(msgspec.Struct, frozen=True):
 
 Outcome: TypeAlias = Result | AtollError
 Done: TypeAlias = Callable[[Outcome], None]
-WatchSink: TypeAlias = Callable[[WatchBatch | AtollError], None]
+WatchSink: TypeAlias = Callable[[WatchBatch | AtollError], bool | None]
+"""May return False to say that it wants no more: a driver that is reading history for it need not go on. Whoever
+began the watch still calls its ``Cancel``."""
 Cancel: TypeAlias = Callable[[], None]
 
 

@@ -35,6 +35,7 @@ from atoll.store.api import (
     Compact,
     Done,
     Limits,
+    NoteResult,
     Outcome,
     Request,
     StatusRequest,
@@ -87,7 +88,9 @@ class Engine:
         self._journal = journal
         self._clock = clock
         self._retention = retention or Retention()
-        self._decider = Decider(journal.recover(), limits or Limits(), rng, clock.now_s())
+        recovered = journal.recover()
+        self._notes = dict(recovered.notes)
+        self._decider = Decider(recovered, limits or Limits(), rng, clock.now_s())
         self._state = self._decider.state
         self._lock = threading.Lock()
         self._hub = Hub()
@@ -96,7 +99,7 @@ class Engine:
         self._durable_revision = self._state.revision
         self._writes: deque[Write] = deque()
         self._waiting: deque[_Waiting] = deque()
-        self._outbox: deque[tuple[Callable[[Any], None], Any]] = deque()
+        self._outbox: deque[tuple[Callable[[Any], object], Any]] = deque()
         self._draining = threading.Lock()
         self._stopped: AtollError | None = None
         self._on_stop: Callable[[AtollError], None] | None = None
@@ -136,12 +139,43 @@ class Engine:
     def durable_revision(self) -> int:
         return self._durable_revision
 
+    def mark(self, reached: Callable[[int], None]) -> None:
+        """``reached`` gets a revision, after every watch that has caught up was given all events up to it."""
+        with self._lock:
+            self._outbox.append((reached, self._durable_revision))
+        self._drain()
+
+    def note(self, name: str) -> bytes | None:
+        """The newest durable value of a note; None where there never was one."""
+        return self._notes.get(name)
+
+    def put_note(self, name: str, value: bytes, done: Done) -> None:
+        """Keep a small value beside the keys, durable when ``done`` gets its ``NoteResult``. No revision is made,
+        no client sees it, and it is kept although the quota is used up.
+        """
+        with self._lock:
+            stopped = self._stopped
+            if stopped is None:
+                self._number += 1
+                self._journalize(Write(self._number, notes=((name, value),)))
+                result = NoteResult(self._durable_revision)
+                self._waiting.append(_Waiting(self._number, done, result, None))
+        if stopped is None:
+            self._journal.flush()
+        else:
+            done(_while_stopped(stopped))
+
     def on_stop(self, callback: Callable[[AtollError], None]) -> None:
         """``callback`` hears once, from any thread, when the engine had to stop (not when it is closed)."""
         self._on_stop = callback
 
     def alarms(self) -> tuple[str, ...]:
         return tuple(sorted(self._decider.alarms))
+
+    def arm(self, alarm: str) -> None:
+        """Raise ``alarm`` by hand: NOSPACE refuses what needs room until it is cleared."""
+        with self._lock:
+            self._decider.alarms.add(alarm)
 
     def disarm(self, alarm: str) -> bool:
         """Clear ``alarm``; it comes back if its cause is still there. Returns whether it was raised."""
@@ -203,9 +237,13 @@ class Engine:
 
     def _append(self, draft: Draft) -> None:
         self._number += 1
-        write = Write(
-            self._number, draft.events, draft.leases_granted, draft.leases_revoked, draft.compact_revision
+        self._journalize(
+            Write(
+                self._number, draft.events, draft.leases_granted, draft.leases_revoked, draft.compact_revision
+            )
         )
+
+    def _journalize(self, write: Write) -> None:
         self._writes.append(write)
         self._journal.append(write)
 
@@ -236,6 +274,7 @@ class Engine:
                 if write.compact_revision is not None:
                     gone = self._state.compact(write.compact_revision)
                     self._journal.forget(gone, write.number)
+                self._notes.update(write.notes)
             self._durable_number = number
             if revisions:
                 self._durable_revision = revisions[-1][0]
@@ -341,7 +380,7 @@ class Engine:
             else:
                 newest = self._durable_revision
                 watcher = Watcher(watch, sink, watch.start_revision or newest + 1, public)
-                self._outbox.append((sink, WatchBatch(newest)))
+                self._outbox.append((watcher.give, WatchBatch(newest)))
                 more = self._advance(watcher)
         self._drain()
         if watcher is None:
@@ -358,12 +397,12 @@ class Engine:
             return False
         first, compact_revision = watcher.next_revision, self._state.compact_revision
         if first < compact_revision:
-            self._outbox.append((watcher.sink, transaction.compacted(first, compact_revision)))
+            self._outbox.append((watcher.give, transaction.compacted(first, compact_revision)))
             return False
         if first <= self._durable_revision:
             batch = catch_up(self._state, watcher, self._durable_revision)
             if batch is not None:
-                self._outbox.append((watcher.sink, batch))
+                self._outbox.append((watcher.give, batch))
         if watcher.next_revision <= self._durable_revision:
             return True
         self._hub.join(watcher)
@@ -377,7 +416,7 @@ class Engine:
     def _end_watches(self, error: AtollError) -> None:
         for watcher in self._hub.watchers():
             self._hub.leave(watcher)
-            self._outbox.append((watcher.sink, error))
+            self._outbox.append((watcher.give, error))
 
 
 class PublicDriver:
@@ -391,6 +430,10 @@ class PublicDriver:
 
     def watch(self, watch: Watch, sink: WatchSink) -> Cancel:
         return self._engine._watch(watch, sink, True)
+
+    def mark(self, reached: Callable[[int], None]) -> None:
+        """As ``Engine.mark``."""
+        self._engine.mark(reached)
 
     def close(self) -> None:
         """Nothing: the engine belongs to whoever opened it."""

@@ -269,17 +269,17 @@ def delete_response(result: api.DeleteResult, header: Any) -> Any:
 
 
 def txn_response(result: api.TxnResult, header: Any) -> Any:
-    nested = messages.ResponseHeader(revision=result.revision)
     return messages.TxnResponse(
         header=header,
         succeeded=result.succeeded,
-        responses=[_nested_response(one, nested) for one in result.results],
+        responses=map(_nested_response, result.results),
     )
 
 
-def _nested_response(result: api.OperationResult, header: Any) -> Any:
+def _nested_response(result: api.OperationResult) -> Any:
+    """Each with a header of its own: the revision alone, and not even that (0) for a nested transaction."""
     field, convert = _RESPONSES[type(result)]
-    return messages.ResponseOp(**{field: convert(result, header)})
+    return messages.ResponseOp(**{field: convert(result, messages.ResponseHeader(revision=result.revision))})
 
 
 _RESPONSES: dict[type, tuple[str, Callable[[Any, Any], Any]]] = {

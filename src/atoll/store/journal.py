@@ -28,6 +28,7 @@ class Write(msgspec.Struct, frozen=True):
     leases_granted: tuple[tuple[int, int], ...] = ()  # id, TTL in seconds
     leases_revoked: tuple[tuple[int, int], ...] = ()  # id, TTL in seconds
     compact_revision: int | None = None  # history below it is to be forgotten
+    notes: tuple[tuple[str, bytes], ...] = ()  # name, value; each replaces the one of its name
 
 
 class Recovered(msgspec.Struct, frozen=True):
@@ -38,6 +39,7 @@ class Recovered(msgspec.Struct, frozen=True):
     versions: Iterable[KeyValue] = ()
     compact_revision: int = -1
     leases: Sequence[tuple[int, int]] = ()
+    notes: Sequence[tuple[str, bytes]] = ()
 
 
 class Progress(Protocol):

@@ -22,20 +22,21 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
 from atoll.errors import AtollError, Code, Reason
 from atoll.runtime import disk
 from atoll.runtime.clock import BootClock
-from atoll.runtime.rng import system_rng
+from atoll.runtime.rng import new_token, system_rng
 from atoll.runtime.worker import Worker
 from atoll.store import sqlite_file
 from atoll.store.api import KeyValue, Limits
 from atoll.store.embedded import Embedded
 from atoll.store.engine import Engine, Retention
 from atoll.store.journal import Progress, Recovered, Write
-from atoll.store.sqlite_file import POSITION_BITS, Owner, checksum
+from atoll.store.sqlite_file import POSITION_BITS, Owner, checksum, note_checksum
 
 CHECKPOINT_PAGES = 1_000
 """The write-ahead log is folded into the file beyond so many pages (of 4 KiB)."""
@@ -244,6 +245,9 @@ def _write(connection: sqlite3.Connection, group: list[Write]) -> None:
         if write.compact_revision is not None:
             compaction = ("compact_revision", write.compact_revision)
             connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", compaction)
+        for name, value in write.notes:
+            note = (name, value, note_checksum(name, value))
+            connection.execute("INSERT OR REPLACE INTO note VALUES (?, ?, ?)", note)
     if rows:
         connection.executemany(_INSERT, rows)
 
@@ -281,6 +285,33 @@ class SqliteStore(Embedded):
     def backup(self, target: Path) -> Backup:
         """Write a consistent copy of what is durable now to ``target``, a new file. Blocks; others do not."""
         return copy_store(self.path, target)
+
+    def snapshot(self) -> SnapshotFile:
+        """A copy as of now, beside the store until it is open, then without a name: it goes with its reader."""
+        target = self.path.with_name(f".{self.path.name}.snapshot-{new_token(8)}")
+        try:
+            backup = self.backup(target)
+            return SnapshotFile(target.open("rb"), backup)
+        except OSError as error:
+            raise disk.explain(error, f"cannot read the copy {target}") from error
+        finally:
+            target.unlink(missing_ok=True)
+            target.with_name(target.name + ".sha256").unlink(missing_ok=True)
+
+
+class SnapshotFile:
+    """An ``embedded.Snapshot``."""
+
+    def __init__(self, file: BinaryIO, backup: Backup) -> None:
+        self._file = file
+        self.size_bytes = backup.size_bytes
+        self.sha256 = bytes.fromhex(backup.sha256)
+
+    def read(self, size_bytes: int) -> bytes:
+        return self._file.read(size_bytes)
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def open_sqlite(path: Path, limits: Limits | None = None, retention: Retention | None = None) -> SqliteStore:

@@ -9,6 +9,7 @@ Format 1 (``PRAGMA application_id`` "ATOL", ``PRAGMA user_version`` 1), readable
   rows are only ever appended and are read back in order. ``version`` 0 is a deletion. ``checksum`` is CRC-32 of
   the id's low 32 bits, the key and the value, because SQLite itself would not notice a flipped bit in a value.
 - ``lease``: id and granted time; renewals are not written.
+- ``note``: small values kept beside the keys (``Engine.put_note``); ``checksum`` is CRC-32 of name and value.
 - ``meta``: ``compact_revision``. The views ``versions`` and ``current_keys`` are for people.
 
 Ownership is an exclusive flock(2) on ``PATH.lock`` that holds the owner's process id. The lock goes with its
@@ -49,6 +50,7 @@ CREATE TABLE history (
     checksum INTEGER NOT NULL
 );
 CREATE TABLE lease (id INTEGER PRIMARY KEY, ttl_s INTEGER NOT NULL);
+CREATE TABLE note (name TEXT PRIMARY KEY, value BLOB NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE meta (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
 CREATE VIEW versions AS
     SELECT id >> {POSITION_BITS} AS revision, CAST(key AS TEXT) AS key_text, version, lease, key, value FROM history;
@@ -61,6 +63,11 @@ CREATE VIEW current_keys AS
 def checksum(row: int, key: bytes, value: bytes) -> int:
     """What ``history.checksum`` holds for a row."""
     return zlib.crc32(value, zlib.crc32(key, row & 0xFFFFFFFF))
+
+
+def note_checksum(name: str, value: bytes) -> int:
+    """What ``note.checksum`` holds."""
+    return zlib.crc32(value, zlib.crc32(name.encode()))
 
 
 # ---------------------------------------------------------------------------------------------- errors
@@ -219,9 +226,17 @@ def recover(path: Path) -> Recovered:
             found = connection.execute("SELECT value FROM meta WHERE name = 'compact_revision'").fetchone()
             compact_revision = int(found[0]) if found else NEVER_COMPACTED
             leases = [(int(lease), int(ttl_s)) for lease, ttl_s in connection.execute("SELECT * FROM lease")]
+            notes = list(_notes(connection, path))
     except sqlite3.Error as error:
         raise explain(error, path, "reading") from error
-    return Recovered(_versions(path, compact_revision), compact_revision, leases)
+    return Recovered(_versions(path, compact_revision), compact_revision, leases, notes)
+
+
+def _notes(connection: sqlite3.Connection, path: Path) -> Iterator[tuple[str, bytes]]:
+    for name, value, expected in connection.execute("SELECT name, value, checksum FROM note"):
+        if note_checksum(name, value) != expected:
+            raise corrupt(path, f"its note {name!r} has a wrong checksum")
+        yield name, value
 
 
 def _versions(path: Path, compact_revision: int) -> Iterator[KeyValue]:

@@ -269,12 +269,15 @@ class Transaction:
     def _check_writes(self, request: Operation, path: Iterator[bool]) -> None:
         for operation in self._operations(request, path):
             if isinstance(operation, Put):
-                self._check_put(operation)
+                self._check_put(operation, operation is request)
 
-    def _check_put(self, put: Put) -> None:
+    def _check_put(self, put: Put, alone: bool) -> None:
+        """``alone``: not in a transaction; then etcd looks for the lease before it looks for the key."""
         if self._public and put.key.startswith(RESERVED_PREFIX):
             text = f"the key {put.key!r} lies in the part that is reserved for Atoll itself; choose another"
             raise AtollError(Code.DENIED, text, reason=Reason.PERMISSION_DENIED)
+        if alone and put.lease and put.lease not in self._state.leases:
+            raise lease_not_found(put.lease)
         if (put.ignore_value or put.ignore_lease) and self._state.get(put.key, self._at) is None:
             text = f"there is no key {put.key!r} whose value or lease could be kept; put it first"
             raise AtollError(Code.INVALID, text, reason=Reason.KEY_NOT_FOUND)

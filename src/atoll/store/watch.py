@@ -11,16 +11,17 @@ ranges are tried one after the other, because they are few.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from atoll.errors import AtollError
 from atoll.store import mvcc
 from atoll.store.api import RESERVED_PREFIX, Event, Watch, WatchBatch, WatchSink
 
 CATCH_UP_REVISIONS_MAX = 4_096
 """How many revisions of history one step of catching up looks at while it holds the lock."""
 
-Delivery = tuple[WatchSink, WatchBatch]
+Delivery = tuple[Callable[[WatchBatch | AtollError], None], WatchBatch]
 Revisions = Sequence[tuple[int, tuple[Event, ...]]]
 
 
@@ -60,6 +61,11 @@ class Watcher:
         self.sink = sink
         self.next_revision = next_revision
         self.cancelled = False
+
+    def give(self, item: WatchBatch | AtollError) -> None:
+        """Hand ``item`` to the sink, unless the watch was cancelled after it was put in the outbox."""
+        if not self.cancelled and self.sink(item) is False:
+            self.cancelled = True
 
 
 class Hub:
@@ -116,7 +122,7 @@ def _deliver(interest: _Interest, members: Iterable[Watcher], revisions: Revisio
             starts[first] = WatchBatch(picked[-1].kv.mod_revision, tuple(picked)) if picked else None
         batch = starts[first]
         if batch is not None:
-            yield watcher.sink, batch
+            yield watcher.give, batch
 
 
 def catch_up(state: mvcc.State, watcher: Watcher, newest: int) -> WatchBatch | None:

@@ -22,18 +22,23 @@ class FakeDisk:
         self.versions: list[KeyValue] = []
         self.leases: dict[int, int] = {}
         self.compact_revision = -1
+        self.notes: dict[str, bytes] = {}
+        self.size_bytes = 0
 
     def apply(self, write: Write) -> None:
         self.versions += [event.kv for event in write.events]
+        self.size_bytes += sum(len(event.kv.key) + len(event.kv.value) for event in write.events)
         self.leases.update(write.leases_granted)
         for lease, _ in write.leases_revoked:
             self.leases.pop(lease, None)
         if write.compact_revision is not None:
             self.compact_revision = write.compact_revision
+        self.notes.update(write.notes)
 
     def forget(self, versions: Sequence[KeyValue]) -> None:
         gone = {(kv.key, kv.mod_revision, kv.version) for kv in versions}
         self.versions = [kv for kv in self.versions if (kv.key, kv.mod_revision, kv.version) not in gone]
+        self.size_bytes = sum(len(kv.key) + len(kv.value) for kv in self.versions)
 
 
 class FakeJournal:
@@ -48,8 +53,12 @@ class FakeJournal:
         self._broken = False
 
     def recover(self) -> Recovered:
+        disk = self.disk
         return Recovered(
-            tuple(self.disk.versions), self.disk.compact_revision, tuple(self.disk.leases.items())
+            tuple(disk.versions),
+            disk.compact_revision,
+            tuple(disk.leases.items()),
+            tuple(disk.notes.items()),
         )
 
     def start(self, progress: Progress) -> None:
@@ -69,7 +78,7 @@ class FakeJournal:
         self.disk.forget(versions)
 
     def size_bytes(self) -> int:
-        return sum(len(kv.key) + len(kv.value) for kv in self.disk.versions)
+        return self.disk.size_bytes
 
     def close(self) -> None:
         if not self.disk_full:

@@ -23,6 +23,7 @@ from atoll.store.api import (
     LeaseRevoke,
     LeaseTimeToLive,
     Limits,
+    NoteResult,
     Outcome,
     Put,
     PutResult,
@@ -39,6 +40,7 @@ from atoll.store.api import (
     WatchBatch,
 )
 from atoll.store.engine import Engine, Retention
+from atoll.store.watch import CATCH_UP_REVISIONS_MAX
 from atoll.testing.journal import FakeDisk, FakeJournal
 
 R = TypeVar("R")
@@ -368,6 +370,63 @@ def test_compaction_ends_watches_that_would_miss_something_and_only_those() -> N
     ]
     bench.ask(Put(b"k"), PutResult)
     assert [batch.revision for batch in live if isinstance(batch, WatchBatch)] == [5, 6]
+
+
+def test_history_is_read_no_further_than_the_sink_wants() -> None:
+    bench = Bench()
+    for i in range(CATCH_UP_REVISIONS_MAX + 2):
+        bench.ask(Put(b"%d" % i), PutResult)
+    given: list[WatchBatch | AtollError] = []
+
+    def sink(item: WatchBatch | AtollError) -> bool:
+        given.append(item)
+        return len(given) < 2
+
+    cancel = bench.engine.watch(Watch(b"\0", b"\0", start_revision=1), sink)
+    bench.ask(Put(b"later"), PutResult)
+    assert [isinstance(item, WatchBatch) and bool(item.events) for item in given] == [False, True]
+    cancel()
+
+
+def test_a_mark_comes_after_the_events_up_to_it() -> None:
+    bench = Bench(commits_at_once=False)
+    order: list[object] = []
+    bench.engine.watch(EVERYTHING, lambda item: order.append(item))
+
+    def wrote(_: Outcome) -> None:  # called while the events of revision 2 are still on their way
+        bench.engine.mark(order.append)
+
+    bench.engine.submit(Put(b"a"), wrote)
+    bench.journal.commit()
+    first, event, marked = order
+    assert isinstance(event, WatchBatch) and event.events
+    assert marked == 2
+
+
+def test_a_note_is_durable_and_makes_no_revision() -> None:
+    disk = FakeDisk()
+    bench = Bench(disk, commits_at_once=False)
+    outcomes: list[Outcome] = []
+    bench.engine.put_note("name", b"value", outcomes.append)
+    assert bench.engine.note("name") is None
+    bench.journal.commit()
+    assert outcomes == [NoteResult(1)]
+    assert bench.engine.note("name") == b"value"
+    bench.journal.crash()
+    assert Bench(disk).engine.note("name") == b"value"
+
+
+def test_a_note_that_is_lost_leaves_the_old_one() -> None:
+    bench = Bench()
+    outcomes: list[Outcome] = []
+    bench.engine.put_note("name", b"old", outcomes.append)
+    bench.journal.disk_full = True
+    bench.engine.put_note("name", b"new", outcomes.append)
+    assert _is(outcomes[1], Code.EXHAUSTED, Reason.NO_SPACE)
+    assert bench.engine.note("name") == b"old"
+    bench.engine.close()
+    bench.engine.put_note("name", b"newer", outcomes.append)
+    assert _is(outcomes[2], Code.UNAVAILABLE, Reason.CLOSED)
 
 
 def test_a_callback_may_write() -> None:

@@ -28,6 +28,7 @@ from atoll.store.api import (
     LeaseResult,
     LeaseTimeToLive,
     Limits,
+    NoteResult,
     Outcome,
     Put,
     PutResult,
@@ -251,6 +252,21 @@ def _flip(path: Path, position: int) -> None:
     raw = bytearray(path.read_bytes())
     raw[position] ^= 0x10
     path.write_bytes(raw)
+
+
+def test_notes_are_kept_and_checked(path: Path) -> None:
+    store = open_sqlite(path)
+    answers: queue.Queue[Outcome] = queue.Queue()
+    store.put_note("accounts", b"before", answers.put)
+    store.put_note("accounts", b"a note with a value", answers.put)
+    assert [answers.get(timeout=20), answers.get(timeout=20)] == [NoteResult(1), NoteResult(1)]
+    store.close()
+    store = open_sqlite(path)
+    assert store.note("accounts") == b"a note with a value"
+    assert store.note("another") is None
+    store.close()
+    _flip(path, path.read_bytes().index(b"a note with a value"))
+    assert _refusal(path).reason is Reason.CORRUPT
 
 
 def test_a_flipped_bit_in_a_value_is_found(path: Path) -> None:
