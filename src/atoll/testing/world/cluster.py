@@ -39,6 +39,7 @@ from atoll.store.api import (
     Txn,
     Watch,
     WatchBatch,
+    WatchSink,
 )
 from atoll.store.lease import LeaseTimers
 from atoll.store.mvcc import State
@@ -68,7 +69,7 @@ class Subscription(msgspec.Struct):
 
     client: str
     watch: Watch
-    sink: Callable[[WatchBatch | AtollError], None]
+    sink: WatchSink
     lost: Callable[[Subscription], None]
     member: str = ""
     next_revision: int = 0
