@@ -15,7 +15,7 @@ driver (``store/shell.py``); ``testing.World`` drives machines over a simulated 
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Protocol, TypeAlias
 
 import msgspec
@@ -349,7 +349,8 @@ class Store(Protocol):
     async def commit(self, guards: Sequence[Compare], operations: Sequence[Operation]) -> TxnResult:
         """All of ``operations`` under all of ``guards``; raises CONFLICT when a guard failed."""
 
-    def watch(self, watch: Watch) -> AsyncIterator[WatchBatch]: ...
+    def watch(self, watch: Watch) -> AsyncGenerator[WatchBatch, None]:
+        """Batches under the rules of ``WatchBatch``. Close it (``contextlib.aclosing``) to give the watch up."""
 
     async def lease_grant(self, ttl_s: int, lease: int = 0) -> LeaseResult: ...
 

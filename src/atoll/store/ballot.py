@@ -95,7 +95,7 @@ def read(keys: Keys, lease: int) -> Txn:
 
 def view(keys: Keys, result: TxnResult) -> View:
     """The view in the answer to ``read``."""
-    own, queue, side, era = (part.kvs if isinstance(part, RangeResult) else () for part in result.results)
+    own, queue, side, era = (part.kvs if isinstance(part, RangeResult) else () for part in result.results[:4])
     beside = {kv.key: kv for kv in side}
     heartbeat = beside.get(keys.heartbeat)
     control = beside.get(keys.control)
@@ -200,6 +200,10 @@ def start(keys: Keys, view: View, beat: Heartbeat, now_wall_s: float) -> Txn:
         Put(keys.heartbeat, records.encode(beat)),
         Put(keys.term(beat.token), records.encode(TermRecord(beat.holder, now_wall_s))),
     ]
+    if (
+        view.own
+    ):  # rewritten as it is: observers, foreign ones too, watch the queue and see that the term began
+        operations.append(Put(view.own.key, ignore_value=True, ignore_lease=True))
     target = view.control.handover_to
     if target and all(seat.standing is None or seat.standing.id != target for seat in view.seats):
         over = msgspec.structs.replace(view.control, handover_to="")
