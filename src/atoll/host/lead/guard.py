@@ -1,12 +1,16 @@
-"""The pair of processes that one candidacy of ``atoll lead`` has: a watchdog, and a launcher that will be the program.
+"""The processes that one campaign of ``atoll lead`` has: its watchdogs, and a launcher that will be the program.
 
-Rule: a pair serves one campaign and is never used again; whatever state it was left in dies with it. The order of an
-end is fixed: kill what is left of the program, kill the watchdog, reap the program. So the watchdog never outlives
-the process group whose number it holds.
+Rule: they serve one campaign and are never used again; whatever state they were left in dies with them. The order of
+an end is fixed: kill what is left of the program, kill the watchdogs, reap the program. So no watchdog outlives the
+process group whose number it holds.
+
+There are two watchdogs, and a deadline counts when both have confirmed it. With one, a supervisor that is stopped
+and a watchdog that is killed would leave the program serving; with two, any two of the three may fail, in any way.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -19,31 +23,38 @@ from atoll.runtime import launcher, watchdog
 from atoll.runtime.children import Child
 
 MARK_VARIABLE = "ATOLL_LEAD_MARK"
+WATCHDOGS = 2
 
 
 class Ears(NamedTuple):
     """Who hears of the pair, on the event loop."""
 
-    confirmed: Callable[[float], None]  # the watchdog has taken in this deadline (boot-time clock, seconds)
+    confirmed: Callable[[float], None]  # every watchdog has taken in this deadline (boot-time clock, seconds)
     watchdog_ended: Callable[[], None]
     program_ended: Callable[[int], None]
 
 
 class Guard:
-    """Starts the pair. ``mark`` is unique to it and is in the environment of everything the program starts."""
+    """Starts them. ``mark`` is unique and is in the environment of everything the program starts."""
 
     def __init__(self, mark: str, ears: Ears) -> None:
         self._ears = ears
         self._mark = f"{MARK_VARIABLE}={mark}".encode()
         self._marked = {MARK_VARIABLE: mark}
         self._gate: int | None = None
-        self._asked: dict[int, float] = {}
+        self._missing: dict[
+            int, set[int]
+        ] = {}  # a deadline in nanoseconds: the watchdogs that did not confirm it
         environment = {**os.environ, **self._marked}
         reader, self._gate = os.pipe()
         try:
-            self._watchdog = Child(
-                _interpreter(watchdog.__file__), _bare(), lambda _: ears.watchdog_ended(), self._heard
-            )
+            script = _interpreter(watchdog.__file__)
+            self._watchdogs = [
+                Child(
+                    script, _bare(), lambda _: ears.watchdog_ended(), functools.partial(self._heard, number)
+                )
+                for number in range(WATCHDOGS)
+            ]
             parent = str(os.getpid())
             self.program = Child(
                 [*_interpreter(launcher.__file__), str(reader), parent],
@@ -53,17 +64,17 @@ class Guard:
             )
         finally:
             os.close(reader)
-        self._watchdog.send(b"guard %d %s" % (self.program.pid, self._mark))
+        self._tell(b"guard %d %s" % (self.program.pid, self._mark))
 
     @property
-    def watchdog_pid(self) -> int:
-        return self._watchdog.pid
+    def watchdog_pids(self) -> list[int]:
+        return [each.pid for each in self._watchdogs]
 
     def arm(self, deadline_s: float) -> None:
-        """Tell the watchdog a deadline; ``ears.confirmed`` follows if it is alive and runs."""
+        """Tell the watchdogs a deadline; ``ears.confirmed`` follows if all are alive and run."""
         deadline_ns = int(deadline_s * 1e9)
-        self._asked[deadline_ns] = deadline_s
-        self._watchdog.send(b"until %d" % deadline_ns)
+        self._missing[deadline_ns] = set(range(WATCHDOGS))
+        self._tell(b"until %d" % deadline_ns)
 
     def release(self, program: Sequence[str], environment: Mapping[str, str]) -> None:
         """Let the launcher become ``program``."""
@@ -83,20 +94,28 @@ class Guard:
         self.program.kill_group(number)
 
     def kill(self) -> None:
-        """Kill what is left, and the watchdog. Reaps the program if its end has been reported, else later does."""
+        """Kill what is left, and the watchdogs. Reaps the program if its end has been reported, else later does."""
         watchdog.kill_program(self.program.pid, self._mark)
-        self._watchdog.kill(signal.SIGKILL)
-        self._watchdog.reap()
+        for each in self._watchdogs:
+            each.kill(signal.SIGKILL)
+            each.reap()
         if self._gate is not None:
             os.close(self._gate)
             self._gate = None
         if self.program.status is not None:
             self.program.reap()
 
-    def _heard(self, line: bytes) -> None:
-        words = line.split()
-        if len(words) == 2 and words[0] == b"ok" and int(words[1]) in self._asked:
-            self._ears.confirmed(self._asked.pop(int(words[1])))
+    def _tell(self, line: bytes) -> None:
+        for each in self._watchdogs:
+            each.send(line)
+
+    def _heard(self, number: int, line: bytes) -> None:
+        """Watchdog ``number`` has taken in a deadline: ``ok NANOSECONDS``."""
+        deadline_ns = int(line.split()[1])
+        missing = self._missing.get(deadline_ns, set())
+        missing.discard(number)
+        if not missing and self._missing.pop(deadline_ns, None) is not None:
+            self._ears.confirmed(deadline_ns / 1e9)
 
 
 def _interpreter(script: str | None) -> list[str]:

@@ -127,7 +127,11 @@ class Supervisor:
             lambda status: tell(m.ProgramEnded(status)),
         )
         self._guard = Guard(new_token(MARK_BYTES), ears)
-        self._log.info("campaigning", watchdog=self._guard.watchdog_pid, launcher=self._guard.program.pid)
+        self._log.info(
+            "campaigning",
+            watchdogs=" ".join(map(str, self._guard.watchdog_pids)),
+            launcher=self._guard.program.pid,
+        )
         if self._candidate is not None:
             self._candidate.start()
 
