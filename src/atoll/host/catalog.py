@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,10 +18,11 @@ from atoll.errors import AtollError, Code
 from atoll.host.settings import Settings
 from atoll.runtime.clock import Clock
 from atoll.runtime.grpc_call import ErrorTable
+from atoll.runtime.grpc_call import Limits as GrpcLimits
 from atoll.runtime.grpc_server import Route
 from atoll.runtime.http_api import Endpoint
-from atoll.runtime.logs import Log
 from atoll.runtime.metrics import Metrics
+from atoll.runtime.tasks import Tasks
 from atoll.store.api import Driver, Limits, Store
 from atoll.store.shell import StoreShell
 
@@ -66,16 +67,24 @@ class Context:
     store: OpenStore
     clock: Clock
     metrics: Metrics
-    log: Log
+    tasks: Tasks
+
+
+@dataclass(frozen=True)
+class GrpcFace:
+    """What a listener needs to serve one gRPC API."""
+
+    routes: Mapping[str, Route]
+    errors: ErrorTable
+    limits: GrpcLimits
 
 
 @dataclass
 class Started:
-    """What a started plane gives: gRPC routes for the etcd port, endpoints for the API, and how to stop it."""
+    """What a started plane gives: its etcd API if it serves one, endpoints for the HTTP API, how to stop it."""
 
     name: str
-    grpc_routes: Mapping[str, Route] = field(default_factory=dict)
-    grpc_errors: ErrorTable | None = None
+    etcd: GrpcFace | None = None
     endpoints: Sequence[Endpoint] = ()
     stop: Callable[[float], Awaitable[None]] = _nothing
 
@@ -93,19 +102,22 @@ def open_store(settings: Settings) -> OpenStore:
     raise AtollError(Code.INVALID, f"store.url {url!r} is not a store; expected {STORE_FORMS}")
 
 
+def limits(settings: Settings) -> Limits:
+    return Limits(quota_bytes=settings.store_quota_bytes)
+
+
 def _embedded(settings: Settings, url: str) -> OpenStore:
     from atoll.store.engine import Retention
 
-    limits = Limits(quota_bytes=settings.store_quota_bytes)
     retention = Retention(history_s=settings.store_compact_after_s)
     if url == "memory:":
         from atoll.store.memory import open_memory
 
-        driver = open_memory(limits, retention)
+        driver = open_memory(limits(settings), retention)
     else:
         from atoll.store.sqlite import open_sqlite
 
-        driver = open_sqlite(Path(url.removeprefix("sqlite:")), limits, retention)
+        driver = open_sqlite(Path(url.removeprefix("sqlite:")), limits(settings), retention)
     return OpenStore(url, driver, driver)
 
 
@@ -147,7 +159,17 @@ async def start_planes(context: Context) -> list[Started]:
 
 
 async def _coordination(context: Context) -> Started:
-    return Started("coordination")
+    """The etcd API is served over an embedded store only: a cluster has its own."""
+    from atoll.planes.coordination.frontends import etcd
+
+    if context.store.embedded is None:
+        return Started("coordination")
+    scheme = "https" if context.settings.tls_certificate else "http"
+    urls = (f"{scheme}://{context.settings.address('listen_etcd')}",)
+    chosen = etcd.Settings(client_urls=urls, limits=limits(context.settings))
+    api = await etcd.open_api(context.store.embedded, chosen, context.clock)
+    context.tasks.start("etcd watch progress", api.report_progress())
+    return Started("coordination", GrpcFace(api.routes, api.errors, api.limits))
 
 
 _PLANES: dict[str, Callable[[Context], Awaitable[Started]]] = {"coordination": _coordination}

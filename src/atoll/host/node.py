@@ -111,7 +111,7 @@ class Node:
     async def _start_planes(self) -> None:
         self._undo.append(("tasks", self._stop_tasks))
         context = catalog.Context(
-            self.settings, self.state.opened, self.clock, self.state.metrics, Log("plane")
+            self.settings, self.state.opened, self.clock, self.state.metrics, self.tasks
         )
         self.state.planes = await catalog.start_planes(context)
         self._undo += [(plane.name, plane.stop) for plane in self.state.planes]
@@ -121,10 +121,8 @@ class Node:
         await self.tasks.stop(min(within_s, TASKS_STOP_WITHIN_S))
 
     def _listen(self) -> None:
-        routes = {path: route for plane in self.state.planes for path, route in plane.grpc_routes.items()}
-        tables = [plane.grpc_errors for plane in self.state.planes if plane.grpc_errors]
-        if routes:
-            server = GrpcServer(routes, errors=tables[0], clock=self.clock)
+        for face in [plane.etcd for plane in self.state.planes if plane.etcd]:
+            server = GrpcServer(face.routes, errors=face.errors, clock=self.clock, limits=face.limits)
             meters.show_grpc(self.state.metrics, server.stats)
             self._open("listen_etcd", grpc=server)
         self.application = self._api()
