@@ -86,12 +86,10 @@ def _soak(arguments: Sequence[str]) -> int:
 
 @_command
 def _sim(arguments: Sequence[str]) -> int:
-    """replay one seed of the simulation: sim --seed N"""
-    from tools import soak
+    """replay one seed of the simulation and tell its story: sim --seed N"""
+    from tools import parts
 
-    parser = argparse.ArgumentParser(prog="dev.py sim")
-    parser.add_argument("--seed", type=int, required=True)
-    return soak.replay(environment.ready("dev"), parser.parse_args(arguments).seed)
+    return parts.module(environment.ready("dev"), "atoll.testing.world", arguments)
 
 
 @_command

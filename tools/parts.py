@@ -44,20 +44,26 @@ def test(python: Path, arguments: Sequence[str]) -> int:
     return _lint_then(python, [*arguments])
 
 
+def module(python: Path, name: str, arguments: Sequence[str]) -> int:
+    """Run one module of this tree."""
+    line = [str(python), "-m", name, *arguments]
+    return subprocess.run(line, cwd=environment.ROOT, env=tree.variables(environment.ROOT)).returncode
+
+
 def bench(python: Path, arguments: Sequence[str]) -> int:
     """Run one benchmark, or list them."""
     names = sorted(file.stem for file in (environment.ROOT / "bench").glob("[a-z]*.py"))
     if not arguments or arguments[0] not in names:
         print("benchmarks:", ", ".join(names))
         return 0 if not arguments else 2
-    return _run(python, ["-m", f"bench.{arguments[0]}", *arguments[1:]])
+    return module(python, f"bench.{arguments[0]}", arguments[1:])
 
 
 def docs(python: Path, arguments: Sequence[str]) -> int:
     """Write what is generated, run the tests of the documentation, then render it."""
-    code = _run(python, ["-m", "tools.reference"])
-    code = code or _run(python, ["-m", "pytest", "-q", "tests/unit/test_docs.py", *arguments])
-    return code or _run(python, ["-m", "tools.render", str(environment.STATE / "docs")])
+    code = module(python, "tools.reference", [])
+    code = code or module(python, "pytest", ["-q", "tests/unit/test_docs.py", *arguments])
+    return code or module(python, "tools.render", [str(environment.STATE / "docs")])
 
 
 def _lint_then(python: Path, tests: Sequence[str]) -> int:
@@ -67,7 +73,7 @@ def _lint_then(python: Path, tests: Sequence[str]) -> int:
         if outcome.code:
             print(f"--- {outcome.name} failed ---\n{outcome.output}", flush=True)
     print(_table(outcomes), flush=True)
-    code = _run(python, ["-m", "pytest", *tests])
+    code = module(python, "pytest", tests)
     return code or max(outcome.code for outcome in outcomes)
 
 
@@ -88,9 +94,3 @@ def _table(outcomes: Sequence[Outcome]) -> str:
     rows = [f"{'part':12} {'seconds':>8}  result"]
     rows += [f"{each.name:12} {each.took_s:8.1f}  {'FAILED' if each.code else 'ok'}" for each in outcomes]
     return "\n".join(rows)
-
-
-def _run(python: Path, arguments: Sequence[str]) -> int:
-    return subprocess.run(
-        [str(python), *arguments], cwd=environment.ROOT, env=tree.variables(environment.ROOT)
-    ).returncode

@@ -31,13 +31,6 @@ def run(python: Path, name: str | None, rounds: int | None, minutes: float) -> i
     return int(any(codes))
 
 
-def replay(python: Path, seed: int) -> int:
-    """Run each simulation test once, with this seed, showing what it prints."""
-    line = [str(python), "-m", "pytest", "tests/simulation", "-s", "-q", "-m", "soak"]
-    line += ["--rounds", "1", "--seed", str(seed)]
-    return subprocess.run(line, cwd=environment.ROOT, env=tree.variables(environment.ROOT)).returncode
-
-
 def suites() -> list[str]:
     """The names given to ``@pytest.mark.soak`` anywhere in the tests."""
     files = (environment.ROOT / "tests").rglob("test_*.py")

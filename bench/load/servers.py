@@ -71,7 +71,7 @@ def atoll(folder: Path) -> Iterator[Server]:
     """A node as ``atoll up`` starts it, but for its addresses."""
     etcd_api, http = free_ports(2)
     argv = [sys.executable, "-m", "atoll", "up", "--data", str(folder / "atoll")]
-    argv += ["--etcd-listen", f"127.0.0.1:{etcd_api}", "--http-listen", f"127.0.0.1:{http}"]
+    argv += ["--listen-etcd", f"127.0.0.1:{etcd_api}", "--listen-api", f"127.0.0.1:{http}"]
     with _running("atoll", argv, etcd_api, folder) as server:
         yield server
 
