@@ -149,7 +149,7 @@ def test_refused_connections_are_accepted_again_on_the_same_port(relay: Relay) -
 def test_a_target_that_is_gone_is_a_reset() -> None:
     with socket.create_server(("127.0.0.1", 0)) as gone:
         port = gone.getsockname()[1]
-    with Relay("127.0.0.1", port) as relay, connect(relay) as client, pytest.raises(ConnectionError):
+    with Relay("127.0.0.1", port) as relay, pytest.raises(ConnectionError), connect(relay) as client:
         client.recv(1)
 
 
