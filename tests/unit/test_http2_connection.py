@@ -15,6 +15,7 @@ from atoll.wire.http2.facts import (
     TrailersReceived,
     Writable,
 )
+from atoll.wire.http2.fields import BlockDecoder
 from atoll.wire.http2.frames import END_HEADERS, END_STREAM, ErrorCode, FrameType, Setting
 from atoll.wire.http2.limits import Limits
 from tests.unit import http2_peers as peers
@@ -56,6 +57,23 @@ def test_a_repeated_head_comes_from_the_cache_until_the_table_changes() -> None:
         seen.append(of_type(RequestStarted, facts)[0].fields)
     assert [fields.pairs[-1] for fields in seen] == [(b"x-who", e) for e in (b"a", b"a", b"a", b"b", b"a")]
     assert seen[1] is seen[2]
+
+
+def test_a_cached_block_is_read_anew_after_the_table_changed() -> None:
+    decoder = BlockDecoder(Limits())
+    newest = b"\xbe"  # the newest entry of the dynamic table
+    for value in (b"1", b"2"):
+        decoder.decode(b"\x40\x01a\x01" + value)  # a literal with incremental indexing
+        assert decoder.decode(newest).pairs == ((b"a", value),)
+        assert decoder.decode(newest) is decoder.decode(newest)
+
+
+def test_a_table_of_one_entry_that_is_replaced_twice_counts_as_changed() -> None:
+    decoder = BlockDecoder(Limits())
+    decoder.decode(b"\x3f\x09" + b"\x40\x01a\x01" + b"0")  # room for 40 bytes: one entry
+    assert decoder.decode(b"\xbe").pairs == ((b"a", b"0"),)
+    decoder.decode(b"\x40\x01a\x011" + b"\x40\x01a\x012")
+    assert decoder.decode(b"\xbe").pairs == ((b"a", b"2"),)
 
 
 def test_a_large_answer_obeys_both_windows_and_arrives_whole() -> None:
