@@ -89,10 +89,8 @@ class Http1Protocol(asyncio.Protocol):
         self._advance()
 
     def eof_received(self) -> bool:
-        """The client has sent all it will; it may still read what it asked for (not under TLS)."""
-        self._wire.receive_data(b"")
-        self._advance()
-        return self._exchange is not None and self._transport.get_extra_info("ssl_object") is None
+        """Close: a client that left looks the same as one that has only stopped sending, and is far more common."""
+        return False
 
     def pause_writing(self) -> None:
         self._writable.clear()
@@ -207,10 +205,6 @@ class Http1Protocol(asyncio.Protocol):
                 self._disarm()
                 if self._exchange is not None:
                     self._exchange.feed(b"", more=False)
-            else:  # ConnectionClosed
-                if self._exchange is None:
-                    self._transport.close()
-                return
 
     def _begin(self, request: h11.Request) -> None:
         self._disarm()

@@ -77,8 +77,9 @@ class Listener:
         return len(self._served)
 
     async def close(self, within_s: float) -> None:
-        """Accept no more, let calls in flight finish for at most ``within_s``, then cut what is left."""
-        self._stop_accepting()
+        """Accept no more, let calls in flight finish for at most ``within_s``, then cut what is left. Idempotent."""
+        if self._sock.fileno() >= 0:
+            self._stop_accepting()
         for served in list(self._served):
             served.leave()
         if not await self._wait_empty(within_s):
@@ -181,6 +182,9 @@ class Listener:
         except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
             self._log.info("connection ended before it began", why=str(error))
             sock.close()
+        except asyncio.CancelledError:
+            sock.close()
+            raise
 
     # ------------------------------------------------------------------------------- for the greeter
 
