@@ -157,12 +157,13 @@ def test_an_unknown_enum_number_is_refused_with_the_known_ones() -> None:
         etcd_messages.compare_of(messages.Compare(key=b"k", result=9))
 
 
-def test_nested_headers_that_etcd_leaves_empty_get_the_transactions_revision() -> None:
-    nested = messages.ResponseOp(response_txn=messages.TxnResponse(header=messages.ResponseHeader()))
-    answer = messages.TxnResponse(header=messages.ResponseHeader(revision=7), responses=[nested])
+def test_nested_results_keep_the_revision_of_their_own_headers() -> None:
+    empty = messages.ResponseOp(response_txn=messages.TxnResponse(header=messages.ResponseHeader()))
+    put = messages.ResponseOp(response_put=messages.PutResponse(header=messages.ResponseHeader(revision=6)))
+    answer = messages.TxnResponse(header=messages.ResponseHeader(revision=7), responses=[empty, put])
     result = etcd_messages.call_of(api.Txn()).result(answer)
     assert isinstance(result, api.TxnResult)
-    assert result.results[0].revision == 7
+    assert [nested.revision for nested in result.results] == [0, 6]
 
 
 def test_an_alarm_is_read_from_the_errors_of_a_status() -> None:

@@ -194,7 +194,8 @@ Request: TypeAlias = (
 
 # --------------------------------------------------------------------------------------------- results
 # Every result carries ``revision``: the store's revision when the request was decided (etcd's header). In the
-# results nested in a ``TxnResult`` it is the transaction's own.
+# results nested in a ``TxnResult`` it is what etcd's nested headers have: the newest revision that the operation
+# saw or made, and 0 in a nested ``TxnResult``.
 
 
 class RangeResult(msgspec.Struct, frozen=True):
@@ -232,7 +233,7 @@ class LeaseResult(msgspec.Struct, frozen=True):
     revision: int
     lease: int
     ttl_s: int = 0  # remaining (keep-alive: the renewed) time
-    granted_ttl_s: int = 0
+    granted_ttl_s: int = 0  # of grant and time-to-live
     keys: tuple[bytes, ...] = ()
 
 

@@ -220,7 +220,7 @@ class Decider:
         if ttl_s is None or self.timers.remaining_s(lease, context.now_s) <= 0:
             return Answer(LeaseResult(context.durable_revision, lease, 0), None)
         self.timers.start(lease, ttl_s, context.now_s)
-        return Answer(LeaseResult(context.durable_revision, lease, ttl_s, ttl_s), None, True)
+        return Answer(LeaseResult(context.durable_revision, lease, ttl_s), None, True)
 
     def _time_to_live(self, request: LeaseTimeToLive, context: Context) -> Answer:
         lease = request.lease

@@ -374,9 +374,12 @@ class Engine:
 
     def _watch(self, watch: Watch, sink: WatchSink, public: bool) -> Cancel:
         with self._lock:
+            watcher, more = None, False
             if self._stopped is not None:
                 self._outbox.append((sink, _while_stopped(self._stopped)))
-                watcher = None
+            elif watch.end and watch.end != b"\0" and watch.end <= watch.key:
+                text = f"the range that ends at {watch.end!r} and begins at {watch.key!r} is empty"
+                self._outbox.append((sink, AtollError(Code.INVALID, text)))
             else:
                 newest = self._durable_revision
                 watcher = Watcher(watch, sink, watch.start_revision or newest + 1, public)

@@ -227,17 +227,18 @@ def _delete_result(message: Any, revision: int) -> api.DeleteResult:
 
 
 def _txn_result(message: Any, revision: int) -> api.TxnResult:
-    """Nested results get the transaction's own revision; etcd leaves some of their headers at 0."""
+    """Nested results keep the revision of their own headers, which etcd leaves at 0 in nested transactions."""
     return api.TxnResult(
         revision,
         message.succeeded,
-        tuple(_nested_result(response, revision) for response in message.responses),
+        tuple(map(_nested_result, message.responses)),
     )
 
 
-def _nested_result(message: Any, revision: int) -> api.OperationResult:
+def _nested_result(message: Any) -> api.OperationResult:
     field = message.WhichOneof("response")
-    result: api.OperationResult = _RESULTS_OF[field](getattr(message, field), revision)
+    nested = getattr(message, field)
+    result: api.OperationResult = _RESULTS_OF[field](nested, _revision(nested))
     return result
 
 
