@@ -335,7 +335,7 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 @pytest.mark.peers
-@pytest.mark.soak("store_machine", few=5, full=50, chunk=5)
+@pytest.mark.soak("store-machine", few=5, full=50, chunk=5)
 @pytest.mark.timeout(1200)
 def test_three_stores_answer_alike(rounds: int, seed: int, soak_report: SoakReport) -> None:
     class Machine(StoreMachine):
