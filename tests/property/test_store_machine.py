@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis
+import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -180,7 +181,7 @@ class Side:
             if error is not None and error.reason.value != "closed":
                 continue
             start = max(watch.start_revision, newest + 1)
-            again = api.Watch(watch.key, watch.end, start, watch.prev_kv, watch.no_put, watch.no_delete)
+            again = msgspec.structs.replace(watch, start_revision=start)
             self._watches[number] = (watch, [*parts, Watching(self.driver, again)])
 
     def close(self) -> None:
@@ -299,20 +300,14 @@ class StoreMachine(RuleBasedStateMachine):
     # -------------------------------------------------------------------------------------- watches
 
     @rule(
-        key=keys,
-        end=ends,
+        wanted=st.builds(api.Watch, key=keys, end=ends, prev_kv=flags, no_put=flags, no_delete=flags),
         offset=st.one_of(st.none(), st.none(), st.integers(-6, 3)),
-        prev_kv=flags,
-        no_put=flags,
-        no_delete=flags,
     )
-    def watch(
-        self, key: bytes, end: bytes, offset: int | None, prev_kv: bool, no_put: bool, no_delete: bool
-    ) -> None:
+    def watch(self, wanted: api.Watch, offset: int | None) -> None:
         start = 0 if offset is None else max(self._newest + offset, 1)
         number, self._watch_count = self._watch_count, self._watch_count + 1
         for side in self._sides:
-            side.watch(number, api.Watch(key, end, start, prev_kv, no_put, no_delete))
+            side.watch(number, msgspec.structs.replace(wanted, start_revision=start))
         created = [side.created(number) for side in self._sides]
         assert created == [created[0]] * len(created), f"watch {number}: {created}"
         self._watches.append(number)
