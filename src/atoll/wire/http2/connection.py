@@ -31,24 +31,20 @@ from atoll.wire.http2.facts import (
 from atoll.wire.http2.fields import BlockDecoder, Fields, Pairs
 from atoll.wire.http2.frames import (
     ACK,
-    END_HEADERS,
     END_STREAM,
     FRAME_BYTES_MAX,
-    FRAME_HEADER_BYTES,
     PADDED,
-    PREFACE,
-    PRIORITY_FLAG,
     STREAM_ID_MAX,
     WINDOW_BYTES_DEFAULT,
     WINDOW_BYTES_MAX,
     ConnectionFault,
     ErrorCode,
-    FrameType,
     Setting,
     StreamFault,
 )
 from atoll.wire.http2.limits import Bucket, Limits, PingRule
 from atoll.wire.http2.outbox import Outbox
+from atoll.wire.http2.reader import FrameReader, unpad
 from atoll.wire.http2.stream import MOVES, State, Step, Stream
 
 _RESETS_REMEMBERED_MAX = 1_000
@@ -62,18 +58,12 @@ class ServerConnection:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._facts: list[Fact] = []
-        self._buffer = b""
-        self._started = False  # the peer's preface has been read
-        self._configured = False  # and its first SETTINGS
+        self._reader = FrameReader(limits)
         self._streams: dict[int, Stream] = {}
         self._reset_ids: dict[int, None] = {}
         self._stream_id_last = 0
         self._stream_id_accepted_max = STREAM_ID_MAX
         self._decoder = BlockDecoder(limits)
-        self._block: list[bytes] = []  # HEADERS and CONTINUATION payloads of an unfinished block
-        self._block_bytes = 0
-        self._block_stream_id = 0  # not 0: only CONTINUATION on this stream is legal
-        self._block_ends_stream = False
         self._unacknowledged_bytes = 0
         self._outbox = Outbox(limits, self._sent_end)
         self._resets = Bucket(limits.resets_burst_max, limits.resets_per_s_max)
@@ -91,7 +81,6 @@ class ServerConnection:
             self._on_ping,
             self._on_goaway,
             self._on_window_update,
-            self._on_continuation,
         )
         self._greet()
 
@@ -108,20 +97,18 @@ class ServerConnection:
     @property
     def configured(self) -> bool:
         """The peer's preface and first SETTINGS have come."""
-        return self._configured
+        return self._reader.greeted
 
     def receive(self, data: bytes, now_s: float) -> list[Fact]:
         """Take in ``data``, read at ``now_s``."""
         if self.failed:
             return []
         self._now_s = now_s
-        buffer = self._buffer + data if self._buffer else data
         try:
-            used = self._consume(buffer)
+            for kind, flags, stream_id, payload in self._reader.feed(data):
+                self._on_frame(kind, flags, stream_id, payload)
         except ConnectionFault as fault:
             self._fail(fault.code, fault.detail)
-            used = len(buffer)
-        self._buffer = buffer[used:]
         return self._take_facts()
 
     def take_output(self) -> bytes:
@@ -231,38 +218,8 @@ class ServerConnection:
         self._outbox.write(frames.goaway(self._stream_id_last, code, detail.encode("ascii", "replace")[:256]))
         self._facts.append(Failed(code, detail))
 
-    def _consume(self, buffer: bytes) -> int:
-        """Handle every whole frame in ``buffer``; returns how many bytes that were."""
-        offset = 0 if self._started else self._consume_preface(buffer)
-        if not self._started:
-            return 0
-        size = len(buffer)
-        while size - offset >= FRAME_HEADER_BYTES:
-            high, low, kind, flags, stream_id = frames.read_header(buffer, offset)
-            length = (high << 8) | low
-            if length > FRAME_BYTES_MAX:
-                raise ConnectionFault(
-                    ErrorCode.FRAME_SIZE_ERROR, f"frame of {length} bytes, at most {FRAME_BYTES_MAX}"
-                )
-            start = offset + FRAME_HEADER_BYTES
-            if size - start < length:
-                break
-            offset = start + length
-            self._on_frame(kind, flags, stream_id & STREAM_ID_MAX, buffer[start:offset])
-        return offset
-
-    def _consume_preface(self, buffer: bytes) -> int:
-        if not buffer.startswith(PREFACE[: len(buffer)]):
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "not the HTTP/2 connection preface")
-        self._started = len(buffer) >= len(PREFACE)
-        return len(PREFACE)
-
     def _on_frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
-        if not self._configured and (kind != FrameType.SETTINGS or flags & ACK):
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "the first frame must be SETTINGS")
-        if self._block_stream_id and (kind != FrameType.CONTINUATION or stream_id != self._block_stream_id):
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "field block not continued by the next frame")
-        if kind > FrameType.CONTINUATION:
+        if kind >= len(self._handlers):
             self._spend_control("unknown frames")
             return
         try:
@@ -325,39 +282,9 @@ class ServerConnection:
 
     # ------------------------------------------------------------------------------------------ receiving
 
-    def _on_headers(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if not stream_id:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "HEADERS on stream 0")
-        if flags & PADDED:
-            payload = _unpad(payload)
-        if flags & PRIORITY_FLAG:
-            if len(payload) < 5:
-                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "HEADERS too short for its priority")
-            payload = payload[5:]
-        ends_stream = bool(flags & END_STREAM)
-        if flags & END_HEADERS:
-            self._on_block(stream_id, payload, ends_stream)
-            return
-        self._block = [payload]
-        self._block_bytes = len(payload)
-        self._block_stream_id = stream_id
-        self._block_ends_stream = ends_stream
-
-    def _on_continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if not self._block_stream_id:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "CONTINUATION without HEADERS")
-        self._block.append(payload)
-        self._block_bytes += len(payload)
-        if len(self._block) > self._limits.continuation_frames_max + 1:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many CONTINUATION frames")
-        if self._block_bytes > self._limits.header_block_bytes_max:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "field block too large")
-        if flags & END_HEADERS:
-            block, self._block, self._block_stream_id = b"".join(self._block), [], 0
-            self._on_block(stream_id, block, self._block_ends_stream)
-
-    def _on_block(self, stream_id: int, block: bytes, ends_stream: bool) -> None:
+    def _on_headers(self, flags: int, stream_id: int, block: bytes) -> None:
         fields = self._decoder.decode(block)  # before any decision: it moves the shared table
+        ends_stream = bool(flags & END_STREAM)
         stream = self._streams.get(stream_id)
         if stream is not None:
             self._on_trailers(stream, fields, ends_stream)
@@ -422,7 +349,7 @@ class ServerConnection:
             raise StreamFault(stream_id, ErrorCode.FLOW_CONTROL_ERROR, "DATA beyond the stream's window")
         stream.receive_window_bytes -= size
         if flags & PADDED:
-            payload = _unpad(payload)
+            payload = unpad(payload)
             self.acknowledge(stream_id, size - len(payload))
         ended = bool(flags & END_STREAM)
         if payload:
@@ -525,7 +452,6 @@ class ServerConnection:
         self._spend_control("SETTINGS frames")
         if flags & ACK:
             return
-        self._configured = True
         for key, value in _SETTING.iter_unpack(payload):
             self._apply_setting(key, value)
         self._outbox.write(frames.settings_ack())
@@ -552,9 +478,3 @@ class ServerConnection:
             stream.send_window_bytes += delta
             if stream.send_window_bytes > WINDOW_BYTES_MAX:
                 raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "stream window above 2^31-1")
-
-
-def _unpad(payload: bytes) -> bytes:
-    if not payload or payload[0] >= len(payload):
-        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "padding longer than its frame")
-    return payload[1 : len(payload) - payload[0]]
