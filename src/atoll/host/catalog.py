@@ -160,16 +160,17 @@ async def start_planes(context: Context) -> list[Started]:
 
 async def _coordination(context: Context) -> Started:
     """The etcd API is served over an embedded store only: a cluster has its own."""
-    from atoll.planes.coordination.frontends import etcd
+    from atoll.planes.coordination.frontends import etcd, http
 
+    endpoints = http.ElectionsApi(context.store.store, context.clock).endpoints()
     if context.store.embedded is None:
-        return Started("coordination")
+        return Started("coordination", None, endpoints)
     scheme = "https" if context.settings.tls_certificate else "http"
     urls = (f"{scheme}://{context.settings.address('listen_etcd')}",)
     chosen = etcd.Settings(client_urls=urls, limits=limits(context.settings))
     api = await etcd.open_api(context.store.embedded, chosen, context.clock)
     context.tasks.start("etcd watch progress", api.report_progress())
-    return Started("coordination", GrpcFace(api.routes, api.errors, api.limits))
+    return Started("coordination", GrpcFace(api.routes, api.errors, api.limits), endpoints)
 
 
 _PLANES: dict[str, Callable[[Context], Awaitable[Started]]] = {"coordination": _coordination}

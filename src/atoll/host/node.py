@@ -30,6 +30,7 @@ from atoll.runtime.tasks import Tasks
 TOKEN_FILE = "api-token"  # noqa: S105 - a name
 FREE_BYTES_LOW = 256 * 1024 * 1024
 TASKS_STOP_WITHIN_S = 2.0
+DRAIN_S_MAX = 1.0  # for calls in flight when the node stops
 
 
 class Node:
@@ -121,6 +122,7 @@ class Node:
         await self.tasks.stop(min(within_s, TASKS_STOP_WITHIN_S))
 
     def _listen(self) -> None:
+        self._undo.append(("listeners", self._close_listeners))
         for face in [plane.etcd for plane in self.state.planes if plane.etcd]:
             server = GrpcServer(face.routes, errors=face.errors, clock=self.clock, limits=face.limits)
             meters.show_grpc(self.state.metrics, server.stats)
@@ -139,7 +141,11 @@ class Node:
         if context is not None:
             listener.require_tls()
         self.state.listeners[declared.name.removeprefix("listen.")] = listener
-        self._undo.append((declared.name, listener.close))
+
+    async def _close_listeners(self, within_s: float) -> None:
+        """All at once. Watches and the like have no end of their own, so nobody is waited for for long."""
+        within_s = min(within_s, DRAIN_S_MAX)
+        await loop.gather(*(each.close(within_s) for each in self.state.listeners.values()))
 
     def _api(self) -> Application:
         endpoints = [
