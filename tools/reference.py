@@ -9,11 +9,21 @@ from __future__ import annotations
 import argparse
 import ast
 import sys
+import typing
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from atoll.cli import main as command_line
-from atoll.host import settings
+from atoll.host import catalog, settings
+from atoll.host.api import Api
+from atoll.host.state import State
+from atoll.runtime import loop
+from atoll.runtime.clock import BootClock
+from atoll.runtime.http_api import Endpoint
+from atoll.runtime.logs import Log
+from atoll.runtime.metrics import Metrics
+from atoll.runtime.tasks import Tasks
 from tools.environment import ROOT
 from tools.soak import with_section
 
@@ -50,10 +60,42 @@ def metrics_table() -> str:
     return "\n".join(lines)
 
 
+def endpoints_table() -> str:
+    """Every endpoint of the HTTP API, those of the planes included, as a node with a store in memory has them."""
+    lines = ["| | path | query | body | answer | what |", "|---|---|---|---|---|---|"]
+    for each in sorted(loop.run(_endpoints()), key=lambda each: (each.path, each.method)):
+        query = ", ".join(f"`{name}`" for name in each.query)
+        body = f"`{each.body.__name__}`" if each.body else ""
+        answer = f"lines of `{each.answer.__name__}`" if each.streams else f"`{_type_name(each.answer)}`"
+        what = each.summary + (" Asks for no token." if each.open_to_all else "")
+        lines.append(f"| {each.method} | `{each.path}` | {query} | {body} | {answer} | {what} |")
+    return "\n".join(lines)
+
+
+async def _endpoints() -> list[Endpoint]:
+    resolved = settings.resolve(None, {}, {"store_url": "memory:"})
+    opened = catalog.open_store(resolved.settings)
+    tasks = Tasks(Log("docs"), lambda name, error: None)
+    context = catalog.Context(resolved.settings, opened, BootClock(), Metrics(), tasks)
+    planes = await catalog.start_planes(context)
+    await tasks.stop(1.0)
+    opened.close()
+    return [*Api(State(resolved, 0.0)).endpoints(), *(each for plane in planes for each in plane.endpoints)]
+
+
+def _type_name(kind: Any) -> str:
+    return (
+        kind.__name__
+        if isinstance(kind, type) and not typing.get_args(kind)
+        else str(kind).replace("atoll.resources.", "").replace("node.", "").replace("election_views.", "")
+    )
+
+
 GENERATED: Mapping[str, tuple[str, Callable[[], str]]] = {
     "settings.md": ("settings", settings_table),
     "cli.md": ("commands", commands_list),
     "metrics.md": ("metrics", metrics_table),
+    "http-api.md": ("endpoints", endpoints_table),
 }
 
 

@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import atoll
 from tests.peers.processes import Process
 from tests.waiting import wait_until
 
@@ -21,8 +22,9 @@ RUN_WITHIN_S = 60.0
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment without Atoll's variables."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("ATOLL_")}
+    """This process's environment without Atoll's variables, and with the code that it runs, wherever it is run."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ATOLL_")}
+    return {**kept, "PYTHONPATH": str(Path(atoll.__file__).parents[1])}
 
 
 def run(

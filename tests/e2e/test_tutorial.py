@@ -1,0 +1,151 @@
+"""The tutorials, carried out: every ``$`` line of their console blocks, in one shell, as a reader would.
+
+Rule: what a tutorial shows below a command must be printed by it, in that order; ``…`` stands for anything, and a
+line that is ``…`` alone for any lines. Only the ports differ: free ones instead of the defaults.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+import pytest
+
+from tests.e2e.atoll import clean_environment
+from tests.peers.ports import free_ports
+
+pytestmark = pytest.mark.peers
+TUTORIALS = Path(__file__).resolve().parents[2] / "docs" / "tutorials"
+COMMAND_WITHIN_S = 30.0
+MARK = "--end-of-command--"
+
+
+def steps(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Each command with the lines shown below it."""
+    for block in re.findall(r"^```console\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        command, shown = "", list[str]()
+        for line in block.splitlines():
+            if line.startswith("$ "):
+                if command:
+                    yield command, shown
+                command, shown = line[2:], []
+            else:
+                shown.append(line)
+        yield command, shown
+
+
+def missing(shown: list[str], printed: list[str]) -> str | None:
+    """The first shown line that was not printed after the ones before it."""
+    rest = iter(printed)
+    for line in shown:
+        pattern = re.compile(".*".join(re.escape(part.strip()) for part in line.split("…")).strip())
+        if line.strip() != "…" and not any(pattern.match(each.strip()) for each in rest):
+            return line
+    return None
+
+
+class Shell:
+    """One bash in its own session; ``run`` gives a command's output."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self._bash = subprocess.Popen(
+            ["bash", "--norc", "--noprofile"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=folder,
+            env=environment,
+            start_new_session=True,
+        )
+        self._lines: SimpleQueue[str] = SimpleQueue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._bash.stdout is not None
+        for line in self._bash.stdout:
+            self._lines.put(line.rstrip("\n"))
+
+    def run(self, command: str) -> list[str]:
+        assert self._bash.stdin is not None
+        self._bash.stdin.write(f"{command}\necho; echo {MARK}\n")
+        self._bash.stdin.flush()
+        printed: list[str] = []
+        while True:
+            try:
+                line = self._lines.get(timeout=COMMAND_WITHIN_S)
+            except Empty:
+                raise AssertionError(f"{command!r} did not end; it printed {printed}") from None
+            if line == MARK:
+                return printed
+            printed.append(line)
+
+    def close(self) -> None:
+        """End the shell and everything it left: supervisors take their programs with them."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._bash.pid, signal.SIGKILL)
+        self._bash.wait()
+        self._reader.join(COMMAND_WITHIN_S)
+        for stream in (self._bash.stdin, self._bash.stdout):
+            if stream is not None:
+                stream.close()
+
+
+def free_offset() -> int:
+    """A port offset at which the default ports are free."""
+    for port in free_ports(20):
+        offset = port - 2379
+        if offset > 0 and 7070 + offset < 65_536:
+            return offset
+    raise AssertionError("no free pair of ports")
+
+
+@pytest.mark.parametrize("name", ["first-node.md", "lead-demo.md"])
+def test_the_tutorial_works_as_written(name: str, tmp_path: Path) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "atoll").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m atoll "$@"\n')
+    (programs / "atoll").chmod(0o755)
+    offset, (web,) = free_offset(), free_ports(1)
+    ports = {"7070": str(7070 + offset), "2379": str(2379 + offset), "8000": str(web)}
+    environment = clean_environment() | {
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "HOME": str(tmp_path),
+        "ATOLL_DATA": str(tmp_path / "data"),
+        "ATOLL_PORT_OFFSET": str(offset),
+        "ATOLL_LEAD_STORE": f"etcd://127.0.0.1:{2379 + offset}",
+        "ETCDCTL_ENDPOINTS": f"127.0.0.1:{2379 + offset}",
+        "ETCDCTL_API": "3",
+    }
+    text = re.sub(r"\b(7070|2379|8000)\b", lambda found: ports[found[1]], (TUTORIALS / name).read_text())
+    folder = tmp_path / "here"
+    folder.mkdir()
+    shell = Shell(folder, environment)
+    try:
+        for command, shown in steps(text):
+            printed = shell.run(command)
+            absent = missing(shown, printed)
+            logs = {path.name: path.read_text()[-3000:] for path in folder.glob("*.log")}
+            assert absent is None, f"{command!r} did not print {absent!r} but {printed}; {logs}"
+    finally:
+        shell.close()
+
+
+def test_what_is_shown_must_be_printed_in_order() -> None:
+    assert missing(["a", "…", "c …"], ["a", "b", "c 1"]) is None
+    assert missing(["c", "a"], ["a", "c"]) == "a"
+    assert missing(["a b"], ["a"]) == "a b"
+
+
+def test_steps_are_commands_with_what_is_below_them() -> None:
+    text = "x\n```console\n$ one\nout\n$ two\n```\n```sh\n$ not\n```\n"
+    assert list(steps(text)) == [("one", ["out"]), ("two", [])]
