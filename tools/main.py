@@ -103,6 +103,14 @@ def _bench(arguments: Sequence[str]) -> int:
 
 
 @_command
+def _generate(arguments: Sequence[str]) -> int:
+    """write the blocking twins of asyncio code again"""
+    from tools import twins
+
+    return twins.generate(environment.ready("dev"))
+
+
+@_command
 def _docs(arguments: Sequence[str]) -> int:
     """write the generated reference, check the documentation, render it to .dev/docs"""
     from tools import parts

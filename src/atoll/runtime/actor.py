@@ -34,12 +34,16 @@ class Actor(Generic[Message]):
         self._inbox: deque[Message] = deque()
         self._wake = threading.Condition()
         self._stopping = False
+        self._first_s: float | None = None
         self._name = name
         self._worker: Worker | None = None
 
-    def start(self) -> None:
-        """Not in the constructor: an owner may need to be complete before its first turn."""
+    def start(self, wake_at_s: float | None = None) -> None:
+        """Begin, with a first turn at ``wake_at_s`` at the latest. Not in the constructor: an owner may need to be
+        complete before.
+        """
         if self._worker is None:
+            self._first_s = wake_at_s
             self._worker = Worker(self._name, self._run)
 
     def post(self, message: Message) -> None:
@@ -57,7 +61,7 @@ class Actor(Generic[Message]):
             self._worker.wait_end()
 
     def _run(self) -> None:
-        wake_at_s: float | None = None
+        wake_at_s = self._first_s
         while True:
             message, due = self._next(wake_at_s)
             if message is None and not due:

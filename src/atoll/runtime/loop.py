@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -53,6 +53,26 @@ async def bounded(within_s: float, what: str) -> AsyncIterator[None]:
         raise AtollError(Code.UNAVAILABLE, message, reason=Reason.TIMEOUT, retry_after_s=1.0) from error
 
 
+async def each_within(
+    items: AsyncGenerator[T, None], within_s: float | None, what: str
+) -> AsyncGenerator[T, None]:
+    """Each of ``items``, for ``within_s`` seconds in all; then UNAVAILABLE / TIMEOUT says that ``what`` took too
+    long. None: for as long as it takes.
+    """
+    loop = asyncio.get_running_loop()
+    end_s = None if within_s is None else loop.time() + within_s
+    while True:
+        try:
+            async with asyncio.timeout_at(end_s):
+                item = await anext(items, None)
+        except TimeoutError as error:
+            message = f"{what} took longer than {within_s:g} s"
+            raise AtollError(Code.UNAVAILABLE, message, reason=Reason.TIMEOUT, retry_after_s=1.0) from error
+        if item is None:
+            return
+        yield item
+
+
 async def next_within(queue: asyncio.Queue[T], within_s: float) -> T | None:
     """The next item, or None when none came in ``within_s`` seconds (infinity: wait for ever)."""
     if not queue.empty():
@@ -64,8 +84,8 @@ async def next_within(queue: asyncio.Queue[T], within_s: float) -> T | None:
         return None
 
 
-async def wait_event(event: asyncio.Event, within_s: float) -> bool:
-    """Wait until ``event`` is set; False when that did not happen in ``within_s`` seconds."""
+async def wait_event(event: asyncio.Event, within_s: float | None) -> bool:
+    """Wait until ``event`` is set; False when that did not happen in ``within_s`` seconds. None: for ever."""
     try:
         async with asyncio.timeout(within_s):
             await event.wait()
