@@ -5,6 +5,8 @@ The numbers are those of the list in docs/reference/etcd-api.md.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from atoll.wire.etcd import messages
@@ -192,7 +194,8 @@ def test_5_ranges(pair: Pair) -> None:
             side.call("KV.Range", ask.get(*ALL, revision=revision, serializable=True))
         side.call("KV.Range", ask.get(*ALL, revision=1 << 40))
         for bound in ("min_mod_revision", "max_mod_revision", "min_create_revision", "max_create_revision"):
-            side.call("KV.Range", ask.get(*ALL, limit=2, **{bound: begin + 4}))
+            fields: dict[str, Any] = {bound: begin + 4}
+            side.call("KV.Range", ask.get(*ALL, limit=2, **fields))
 
     pair.run(script)
 
