@@ -23,10 +23,10 @@ def token_of(side: Side, name: str, password: str) -> str:
     return str(answer.token)
 
 
-def permit(side: Side, role: str, right: int, key: bytes, end: bytes = b"", token: str = "") -> None:
+def permit(side: Side, role: str, right: int, key: bytes, end: bytes = b"") -> None:
     permission = m.Permission(permType=right, key=key, range_end=end)
     request = m.AuthRoleGrantPermissionRequest(name=role, perm=permission)
-    side.call("Auth.RoleGrantPermission", request, token=token)
+    side.call("Auth.RoleGrantPermission", request)
 
 
 def add_user(side: Side, name: str, password: str, role: str) -> None:
