@@ -1,0 +1,258 @@
+"""What an operator does to the file of an embedded store: back up, restore, check, compact, defragment.
+
+Rule: a command that changes a store owns it for that time and so refuses one that is in use; backing up and
+checking only read, and work beside the process that has it. All calls block.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from atoll.errors import AtollError, Code, Reason
+from atoll.runtime import disk
+from atoll.runtime.clock import Clock
+from atoll.store import migration, sqlite, sqlite_file
+from atoll.store.api import (
+    GENERATION_KEY,
+    Compact,
+    CompactResult,
+    Put,
+    PutResult,
+    Range,
+    RangeResult,
+    StatusRequest,
+    StatusResult,
+)
+from atoll.store.blocking import ask
+from atoll.store.engine import Retention
+from atoll.store.journal import Recovered
+from atoll.store.mvcc import State
+from atoll.store.sqlite import Backup, SqliteStore, open_sqlite
+from atoll.store.sqlite_file import Owner
+
+CHUNK_BYTES = 1_048_576
+PROBLEMS_MAX = 20
+"""So many problems of a damaged file are named; one is enough to refuse it."""
+DIGEST_BYTES = 32
+_PAGE_BYTES = 512  # the smallest page of SQLite: files are a whole number of them
+_KEEP_HISTORY = Retention(history_s=0, history_revisions_max=0)
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """What ``check`` found. The store is sound if and only if ``problems`` is empty."""
+
+    revision: int = 0
+    compact_revision: int = 0
+    keys: int = 0
+    versions: int = 0
+    leases: int = 0
+    size_bytes: int = 0
+    problems: tuple[str, ...] = ()
+
+
+class Restored(msgspec.Struct, frozen=True):
+    """``replaced`` is where the store that was there before is kept, or empty."""
+
+    revision: int
+    generation: int
+    replaced: str = ""
+
+
+class Defragmented(msgspec.Struct, frozen=True):
+    before_bytes: int
+    after_bytes: int
+
+
+def backup(path: Path, target: Path) -> Backup:
+    """Copy the store at ``path``, in use or not, to the new file ``target``, and check the copy.
+
+    Raises CONFLICT if ``target`` exists, CORRUPT if the store is damaged.
+    """
+    made = sqlite.copy_store(path, target)
+    checked = check(target)
+    if checked.problems:
+        raise sqlite_file.corrupt(path, f"its copy {target} is not sound: {checked.problems[0]}")
+    return made
+
+
+def check(path: Path) -> Checked:
+    """Read all of the store at ``path``, in use or not, and say what is wrong with it.
+
+    Raises what opening it would raise for a file that is not a store of a known format.
+    """
+    sqlite_file.check_header(path)
+    try:
+        with _reader(path) as connection:
+            return _check(connection, path)
+    except sqlite3.Error as error:
+        return Checked(problems=(str(error),))
+
+
+@contextlib.contextmanager
+def _reader(path: Path) -> Iterator[sqlite3.Connection]:
+    """For reading ``path``: alone where nobody has it, which leaves no trace, otherwise beside its owner."""
+    owner = None
+    with contextlib.suppress(AtollError):
+        owner = Owner(path)
+    try:
+        opened = sqlite_file.connect_owned(path) if owner else sqlite_file.connect(path, read_only=True)
+        with contextlib.closing(opened) as connection:
+            yield connection
+    finally:
+        if owner is not None:
+            owner.release()
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> Checked:
+    connection.execute("BEGIN")  # all of it as of one moment
+    rows = connection.execute(f"PRAGMA integrity_check({PROBLEMS_MAX})").fetchall()
+    problems = [text for (text,) in rows if text != "ok"]
+    state, versions = State(), 0
+    small = Recovered()
+    try:
+        small = sqlite_file.read_small(connection, path)
+        found = list(sqlite_file.versions_in(connection, path, small.compact_revision))
+        versions = len(found)
+        state.load(small.compact_revision, found)
+    except AtollError as error:
+        problems.append(error.message)
+    unknown = {kv.lease for kv in state.current() if kv.lease} - {lease for lease, _ in small.leases}
+    problems += [f"a key belongs to the lease {lease:x}, which does not exist" for lease in sorted(unknown)]
+    return Checked(
+        revision=state.revision,
+        compact_revision=max(small.compact_revision, 0),
+        keys=sum(1 for _ in state.current()),
+        versions=versions,
+        leases=len(small.leases),
+        size_bytes=path.stat().st_size,
+        problems=tuple(problems[:PROBLEMS_MAX]),
+    )
+
+
+def compact(path: Path, revision: int = 0) -> int:
+    """Forget the history below ``revision`` (0: the newest) of a store that is not in use; returns it."""
+    with _opened(path) as store:
+        newest = ask(store, StatusRequest(), StatusResult).revision
+        ask(store, Compact(revision or newest), CompactResult)
+        store.wait_forgotten()
+        return revision or newest
+
+
+def defragment(path: Path) -> Defragmented:
+    """Give unused room of a store that is not in use back to the disk."""
+    before_bytes = path.stat().st_size if path.exists() else 0
+    with _opened(path) as store:
+        store.defragment()
+    return Defragmented(before_bytes, path.stat().st_size)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[SqliteStore]:
+    if not path.exists():
+        raise AtollError(Code.NOT_FOUND, f"there is no store {path}; name one that exists")
+    store = open_sqlite(path, retention=_KEEP_HISTORY)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+# --------------------------------------------------------------------------------------------- restore
+
+
+def restore(source: Path, path: Path, clock: Clock, replace: bool = False) -> Restored:
+    """Make the store at ``path`` from the backup ``source``, under a new generation.
+
+    ``source`` is a file of ``backup``, whose SHA-256 is read from ``source.sha256`` if that is there, or one of
+    ``etcdctl snapshot save``, which ends with it. Without ``replace`` an existing store is a CONFLICT; with it
+    the old one is kept beside. Raises CORRUPT for a backup that is not what was written.
+    """
+    if path.exists() and not replace:
+        raise AtollError(Code.CONFLICT, f"there is a store {path} already; name another path, or replace it")
+    if not path.parent.is_dir():
+        disk.make_private_folder(path.parent)
+    owner = Owner(path)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.restore")
+    try:
+        _copy_verified(source, beside)
+        checked = check(beside)
+        if checked.problems:
+            raise sqlite_file.corrupt(source, checked.problems[0])
+        target_generation = _generation_at(path)
+        generation, revision = _renew_generation(beside, target_generation, clock.wall_s())
+        replaced = _move_away(path, clock.wall_s())
+        sqlite_file.put_in_place(beside, path)
+    except OSError as error:
+        raise disk.explain(error, f"cannot restore {source} to {path}") from error
+    finally:
+        for name in (beside.name, f"{beside.name}.lock", f"{beside.name}-wal", f"{beside.name}-shm"):
+            beside.with_name(name).unlink(missing_ok=True)
+        owner.release()
+    return Restored(revision, generation, str(replaced or ""))
+
+
+def _copy_verified(source: Path, beside: Path) -> None:
+    """Copy ``source`` without the SHA-256 at its end, if it has one, and compare that or the one beside it."""
+    size_bytes = source.stat().st_size
+    trailing = size_bytes % _PAGE_BYTES == DIGEST_BYTES
+    left_bytes = size_bytes - DIGEST_BYTES if trailing else size_bytes
+    digest = hashlib.sha256()
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, disk.FILE_MODE)
+    with source.open("rb") as reading, os.fdopen(descriptor, "wb") as writing:
+        while left_bytes:
+            chunk = reading.read(min(CHUNK_BYTES, left_bytes))
+            if not chunk:
+                raise sqlite_file.corrupt(source, "it became shorter while it was read")
+            left_bytes -= len(chunk)
+            digest.update(chunk)
+            writing.write(chunk)
+        tail = reading.read()
+    note = source.with_name(source.name + ".sha256")
+    expected = tail.hex() if trailing else note.read_text().split()[0] if note.exists() else ""
+    if expected and expected != digest.hexdigest():
+        raise sqlite_file.corrupt(source, f"its SHA-256 is {digest.hexdigest()}, not {expected}")
+
+
+def _generation_at(path: Path) -> int:
+    """The generation of the store that is to be replaced; 0 where there is none or it cannot be read."""
+    if not path.exists():
+        return 0
+    try:
+        recovered = sqlite_file.recover(path)
+        state = State()
+        state.load(recovered.compact_revision, recovered.versions)
+    except AtollError as error:
+        if error.reason in (Reason.CORRUPT, Reason.NEWER_FORMAT):
+            return 0  # the present time, which the new generation is at least, stands in for it
+        raise
+    found = state.get(GENERATION_KEY, state.revision)
+    return migration.generation_of(found.value) if found else 0
+
+
+def _renew_generation(path: Path, target_generation: int, wall_s: float) -> tuple[int, int]:
+    with _opened(path) as store:
+        kvs = ask(store, Range(GENERATION_KEY), RangeResult).kvs
+        source_generation = migration.generation_of(kvs[0].value) if kvs else 0
+        generation = migration.next_generation(source_generation, target_generation, wall_s)
+        revision = ask(store, Put(GENERATION_KEY, b"%d" % generation), PutResult).revision
+    return generation, revision
+
+
+def _move_away(path: Path, wall_s: float) -> Path | None:
+    """Keep the old store, and its write-ahead log if it has one, under another name."""
+    if not path.exists():
+        return None
+    away = path.with_name(f"{path.name}.replaced-{int(wall_s)}")
+    for suffix in ("", "-wal"):
+        old = path.with_name(path.name + suffix)
+        if old.exists():
+            old.rename(away.with_name(away.name + suffix))
+    path.with_name(path.name + "-shm").unlink(missing_ok=True)
+    return away
