@@ -33,7 +33,8 @@ from atoll.store.blocking import ask
 from atoll.store.engine import Retention
 from atoll.store.mvcc import State
 from atoll.store.sqlite import Backup, SqliteStore, open_sqlite
-from atoll.store.sqlite_check import check
+from atoll.store.sqlite_check import Checked as Checked
+from atoll.store.sqlite_check import check as check
 from atoll.store.sqlite_file import Owner
 
 CHUNK_BYTES = 1_048_576
