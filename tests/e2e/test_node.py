@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -242,10 +244,46 @@ def test_the_second_start_is_quick_and_small(tmp_path: Path) -> None:
     assert shown["resident_bytes"] < 100_000_000
 
 
+def test_a_store_is_backed_up_compacted_and_defragmented_while_it_serves(
+    node: atoll.Node, tmp_path: Path
+) -> None:
+    for number in range(20):
+        put = ["etcdctl", "--endpoints", node.etcd, "put", "key", str(number)]
+        subprocess.run(put, check=True, capture_output=True, timeout=60)
+    target = tmp_path / "copy.db"
+    made = atoll.run("store", "backup", str(target), "--data", str(node.data))
+    assert made.returncode == 0, made.stderr
+    digest = hashlib.sha256(target.read_bytes()).hexdigest()
+    assert digest in made.stdout and digest in (tmp_path / "copy.db.sha256").read_text()
+    again = atoll.run("store", "backup", str(target), "--data", str(node.data))
+    assert (again.returncode, "exists already" in again.stderr) == (4, True)
+    assert node.run("store", "compact").returncode == 0
+    assert json.loads(node.run("status", "--json").stdout)["store"]["compact_revision"] == 21
+    assert node.run("store", "defrag").returncode == 0
+    copy = atoll.Node(tmp_path / "copy", "--store", f"sqlite:{target}")
+    copy.data.mkdir(parents=True)
+    copy.start()
+    get = ["etcdctl", "--endpoints", copy.etcd, "get", "key", "--print-value-only"]
+    found = subprocess.run(get, check=True, capture_output=True, timeout=60)
+    copy.process.kill()
+    assert found.stdout == b"19\n"
+
+
 def test_help_lists_every_command() -> None:
     shown = atoll.run("--help").stdout
-    for command in ("up", "status", "config", "lead", "debug"):
-        assert f"\n    {command} " in shown
+    for command in (
+        "up",
+        "status",
+        "elections",
+        "observe",
+        "handover",
+        "pause",
+        "lead",
+        "store",
+        "config",
+        "debug",
+    ):
+        assert re.search(rf"^    {command}\s", shown, re.MULTILINE)
     assert "exit codes:" in shown
 
 
