@@ -17,7 +17,7 @@ from atoll.embed import aio, blocking
 from atoll.errors import AtollError, Code, Reason
 from atoll.runtime import loop
 from atoll.store import elections, etcd_url
-from atoll.store.api import Driver, Put, Range, Txn
+from atoll.store.api import Delete, Driver, Put, Range, Txn
 from atoll.store.candidate import Candidacy, Cause, Quiesce
 from atoll.store.etcd import EtcdDriver
 from atoll.store.memory import open_memory
@@ -118,6 +118,29 @@ def test_a_lost_session_lets_the_next_one_in(driver: Driver, name: str) -> None:
             with pytest.raises(AtollError) as caught:
                 held.check()
             assert caught.value.reason is Reason.LEASE_NOT_FOUND
+
+    _run(driver, scenario)
+
+
+def test_a_waiter_whose_key_was_removed_does_not_get_its_turn(driver: Driver, name: str) -> None:
+    async def scenario(store: aio.StoreShell) -> None:
+        async def remove(key: bytes) -> None:
+            while not (await store.range(Range(key))).kvs:
+                await loop.sleep(0)
+            await store.delete(Delete(key))
+
+        async def wait(mutex: aio.Mutex) -> None:
+            with pytest.raises(AtollError) as caught:
+                await mutex.acquire()
+            assert caught.value.reason is Reason.LEASE_NOT_FOUND
+
+        async with (
+            aio.session(store, TTL_S) as first,
+            aio.session(store, TTL_S) as second,
+            aio.Mutex(store, first, name),
+        ):
+            own = name.encode() + b"/%x" % second.lease
+            await loop.gather(wait(aio.Mutex(store, second, name)), remove(own))
 
     _run(driver, scenario)
 

@@ -314,9 +314,10 @@ class Call:
             self._acknowledge_withheld()
         return message
 
-    def messages(self) -> AsyncIterator[bytes]:
+    async def messages(self) -> AsyncIterator[bytes]:
         """All messages of the client's stream, to its end."""
-        return _Messages(self)
+        while (message := await self.receive()) is not None:
+            yield message
 
     # ------------------------------------------------------------------ for the protocol that owns the link
 
@@ -457,21 +458,3 @@ class Call:
         if self._drain_hooks is not None:
             self.drained()
         link.wake()
-
-
-class _Messages:
-    """Not an async generator: one that a handler leaves early would have to be closed by somebody."""
-
-    __slots__ = ("_call",)
-
-    def __init__(self, call: Call) -> None:
-        self._call = call
-
-    def __aiter__(self) -> _Messages:
-        return self
-
-    async def __anext__(self) -> bytes:
-        message = await self._call.receive()
-        if message is None:
-            raise StopAsyncIteration
-        return message

@@ -567,9 +567,10 @@ class Election:
             return
         if isinstance(batch, AtollError):
             if tag == self._side:
+                self._out.unfollow(self._side)
                 self._side = 0
             else:
-                self._near, self._near_key = 0, b""
+                self._follow_near(b"", 0)
             if self.state in SEEING:
                 self._retry_later()
         elif tag == self._side:
@@ -593,5 +594,5 @@ class Election:
         if self._term:
             self._end(Cause.KEY_GONE, "the watch on the own key saw it deleted")
         else:
-            self._near, self._near_key = 0, b""
+            self._follow_near(b"", 0)
             self._read()
