@@ -95,8 +95,9 @@ def test_compressed_messages_are_understood(channel: grpc.Channel) -> None:
 
 @pytest.mark.parametrize("name", ["Never", "Wait"])
 def test_a_deadline_ends_the_call_on_both_sides(server: EchoServer, channel: grpc.Channel, name: str) -> None:
+    unary(channel, "Echo")  # connects, so that the time is the call's alone
     with pytest.raises(grpc.RpcError) as caught:
-        list(channel.unary_stream(path(name))(b"", timeout=0.2))
+        list(channel.unary_stream(path(name))(b"", timeout=0.5))
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     wait_until(lambda: server.ask(lambda: server.service.seen) == [name], WITHIN_S, f"{name} to be cancelled")
     ended = server.ask(lambda: server.grpc.stats.calls_open == 0)
@@ -205,12 +206,12 @@ def test_pings_that_the_limits_allow_keep_the_connection() -> None:
 
 
 def test_a_silent_client_is_pinged_and_lives() -> None:
-    limits = Limits(keepalive_interval_s=0.05, keepalive_timeout_s=1.0, handshake_s_max=0.1)
+    limits = Limits(keepalive_interval_s=0.05, keepalive_timeout_s=1.0, handshake_s_max=1.0)
     with EchoServer(limits=limits) as server, open_channel(server.target) as channel:
         call = channel.unary_stream(path("Wait"))(b"", timeout=WITHIN_S)
         assert next(call) == b"waiting"
         before = server.grpc.stats.received_bytes
-        wait_until(lambda: server.grpc.stats.received_bytes >= before + 3 * 17, WITHIN_S, "three answers")
+        wait_until(lambda: server.grpc.stats.received_bytes >= before + 2 * 17, WITHIN_S, "two answers")
         unary(channel, "Release")
         assert list(call) == [b"released"]
 

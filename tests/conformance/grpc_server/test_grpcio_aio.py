@@ -95,7 +95,7 @@ def test_cancel_and_deadline(server: EchoServer) -> None:
         assert await call.read() == b"waiting"
         call.cancel()
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await channel.unary_unary(path("Never"))(b"", timeout=0.1)
+            await channel.unary_unary(path("Never"))(b"", timeout=0.5)
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
     run(server, scenario)
