@@ -11,6 +11,7 @@ import ast
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 FUNCTION_LINES_MAX = 70
 FILE_LINES_MAX = 600
@@ -36,6 +37,16 @@ class Source:
     @property
     def lines(self) -> int:
         return self.text.count("\n")
+
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        return list(ast.walk(self.tree))
+
+    @cached_property
+    def imports(self) -> set[str]:
+        """Top-level names of everything that the file imports, wherever in it the import stands."""
+        found = [node for node in self.nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+        return {name.split(".")[0] for node in found for name in _imported(node)}
 
 
 @dataclass(frozen=True)
@@ -102,7 +113,7 @@ def module_docstring(source: Source) -> Iterator[Finding]:
 def unfinished(source: Source) -> Iterator[Finding]:
     """Marks of work left for later: the usual words, NotImplementedError, functions that only pass."""
     found = len(re.findall(r"\bTO[D]O\b|\bFIX[M]E\b", source.text))
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         found += isinstance(node, ast.Name) and node.id == "NotImplementedError"
         found += isinstance(node, _Function) and _only_passes(node)
     if found:
@@ -119,7 +130,7 @@ def _only_passes(function: _Function) -> bool:
 def blind_except(source: Source) -> Iterator[Finding]:
     """``except:``, ``except Exception`` and ``except BaseException``: each needs its reason in the ratchet."""
     found = 0
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.ExceptHandler):
             found += node.type is None or bool({"Exception", "BaseException"} & set(_names(node.type)))
         if isinstance(node, ast.Call) and _called(node) == "suppress":
@@ -133,7 +144,7 @@ def dodged_import(source: Source) -> Iterator[Finding]:
     top = {id(node) for node in source.tree.body}
     found = sum(
         id(node) not in top and any(name.split(".")[0] == "atoll" for name in _imported(node))
-        for node in ast.walk(source.tree)
+        for node in source.nodes
         if isinstance(node, ast.Import | ast.ImportFrom)
     )
     if found:
@@ -142,7 +153,7 @@ def dodged_import(source: Source) -> Iterator[Finding]:
 
 def own_thread(source: Source) -> Iterator[Finding]:
     """A thread started outside of the runtime: locks and events are anybody's, threads are not."""
-    found = sum(isinstance(node, ast.Call) and _called(node) in _THREADS for node in ast.walk(source.tree))
+    found = sum(isinstance(node, ast.Call) and _called(node) in _THREADS for node in source.nodes)
     if found:
         yield Finding("own-thread", source.path, found)
 
@@ -153,7 +164,7 @@ def own_thread(source: Source) -> Iterator[Finding]:
 def impure_calls(source: Source) -> Iterator[Finding]:
     """``datetime.now``, ``date.today``, ``hash(`` and ``id(``: answers that differ from run to run."""
     found = 0
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Attribute):
             found += node.attr in {"utcnow", "today"} or (node.attr == "now" and "date" in _text(node.value))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
@@ -164,15 +175,15 @@ def impure_calls(source: Source) -> Iterator[Finding]:
 
 def set_iteration(source: Source) -> Iterator[Finding]:
     """A loop whose order is that of a set: it differs with PYTHONHASHSEED, and so would the decision."""
-    known = _known_sets(source.tree)
+    known = _known_sets(source.nodes)
     free = {
         id(argument)
-        for node in ast.walk(source.tree)
+        for node in source.nodes
         if isinstance(node, ast.Call) and _called(node) in _ORDER_FREE
         for argument in node.args
     }
     found = 0
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.For | ast.AsyncFor):
             found += _is_set(node.iter, known)
         if isinstance(node, ast.ListComp | ast.DictComp | ast.GeneratorExp) and id(node) not in free:
@@ -183,10 +194,10 @@ def set_iteration(source: Source) -> Iterator[Finding]:
         yield Finding("set-iteration", source.path, found)
 
 
-def _known_sets(tree: ast.Module) -> set[str]:
+def _known_sets(nodes: list[ast.AST]) -> set[str]:
     """Names and attributes that are sets by annotation or by what is assigned to them."""
     known: set[str] = set()
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.AnnAssign) and _SETS.search(_text(node.annotation).split("[")[0] + "["):
             known.add(_text(node.target))
         if isinstance(node, ast.Assign) and _is_set(node.value, known):
@@ -217,7 +228,7 @@ def sleeping_test(source: Source) -> Iterator[Finding]:
     """
     found = sum(
         isinstance(node, ast.Call) and _called(node) == "sleep" and not _yields_or_never_ends(node)
-        for node in ast.walk(source.tree)
+        for node in source.nodes
     )
     if found:
         yield Finding("sleeping-test", source.path, found)
@@ -225,7 +236,7 @@ def sleeping_test(source: Source) -> Iterator[Finding]:
 
 def skipped_test(source: Source) -> Iterator[Finding]:
     found = 0
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Attribute):
             found += node.attr in {"skip", "skipif", "xfail", "importorskip"} and "pytest" in _text(node)
     if found:
@@ -239,16 +250,6 @@ def patch_lines(source: Source) -> int:
 
 
 # ----------------------------------------------------------------------------------------- dependencies
-
-
-def third_party(source: Source) -> set[str]:
-    """Top-level names of everything that a file imports, wherever in it the import stands."""
-    return {
-        name.split(".")[0]
-        for node in ast.walk(source.tree)
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for name in _imported(node)
-    }
 
 
 def _imported(node: ast.Import | ast.ImportFrom) -> list[str]:

@@ -149,6 +149,21 @@ def test_output_beyond_its_bound_waits_for_the_transport() -> None:
     assert max(sizes) < 50_000 + 2 * 16_384 and len(sizes) >= 4
 
 
+def test_sending_more_before_the_pump_runs_keeps_order_and_loses_nothing() -> None:
+    connection = peers.started(Limits(output_bytes_high=1_000))
+    connection.receive(frames.settings({Setting.INITIAL_WINDOW_SIZE: 2**20}) + peers.request(1), 0.0)
+    connection.send_headers(1, OK)
+    connection.send_data(1, b"a" * 2_000)
+    connection.send_data(1, b"b" * 500)  # held: there is output enough
+    output = connection.take_output()
+    connection.send_data(1, b"c" * 500)  # takes the held part with it
+    assert connection.pump() == [] and not connection.pending
+    parts = peers.sent(output + connection.take_output())
+    assert b"".join(part[3] for part in parts if part[0] == FrameType.DATA) == (
+        b"a" * 2_000 + b"b" * 500 + b"c" * 500
+    )
+
+
 def test_a_sender_is_told_to_wait_and_told_when_there_is_room() -> None:
     connection = peers.started(Limits(send_buffer_bytes_high=100_000))
     connection.receive(peers.request(1), 0.0)

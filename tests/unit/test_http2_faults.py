@@ -213,8 +213,6 @@ def test_cancelling_now_and_then_is_free() -> None:
 
 
 CONTROL_FLOODS = {
-    "SETTINGS": frames.settings({}),
-    "SETTINGS ACK": frames.settings_ack(),
     "PING ACK": frames.ping(b"12345678", ack=True),
     "PRIORITY": frame(F.PRIORITY, 0, 1, b"12345"),
     "WINDOW_UPDATE": frames.window_update(1, 1),
@@ -222,6 +220,24 @@ CONTROL_FLOODS = {
     "unknown type": frame(0x42, 0, 0, b"?"),
     "GOAWAY": frames.goaway(0, ErrorCode.NO_ERROR),
 }
+
+
+@pytest.mark.parametrize("piece", [frames.settings({}), frames.settings_ack()], ids=["SETTINGS", "ACK"])
+def test_a_flood_of_settings_ends_the_connection(piece: bytes) -> None:
+    connection = peers.started(Limits(controls_burst_max=200))
+    assert flood(connection, piece, 200) == 11
+
+
+def test_many_settings_in_one_frame_cost_one_walk_over_the_streams() -> None:
+    connection = peers.started()
+    connection.receive(OPEN, 0.0)
+    values = [1, 2**31 - 1, 7] * 900
+    payload = b"".join(b"\0\4" + value.to_bytes(4, "big") for value in values)
+    assert connection.receive(frame(F.SETTINGS, 0, 0, payload), 0.0) == []
+    connection.send_headers(1, OK)
+    connection.take_output()
+    connection.send_data(1, b"x" * 20)
+    assert peers.sent(connection.take_output()) == [(F.DATA, 0, 1, b"x" * 7)]
 
 
 @pytest.mark.parametrize("piece", CONTROL_FLOODS.values(), ids=CONTROL_FLOODS)
@@ -232,7 +248,7 @@ def test_a_flood_of_control_frames_ends_the_connection(piece: bytes) -> None:
 
 
 def test_control_frames_that_go_with_data_are_free() -> None:
-    connection = peers.started(Limits(controls_burst_max=10))
+    connection = peers.started(Limits(controls_burst_max=30))
     connection.receive(OPEN, 0.0)
     piece = data(1, b"x") + frames.window_update(0, 1) + frames.window_update(1, 1)
     assert flood(connection, piece, 1_000) is None

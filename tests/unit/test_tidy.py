@@ -107,7 +107,7 @@ def test_pure_code_imports_no_library_outside_its_list() -> None:
         "uvloop",
         "starlette",
     }
-    wrong = {source.path: tidy.third_party(source) & installed - NO_IO_LIBRARIES for source in pure}
+    wrong = {source.path: source.imports & installed - NO_IO_LIBRARIES for source in pure}
     assert not {path: names for path, names in wrong.items() if names}
 
 
@@ -117,7 +117,7 @@ def test_an_io_library_is_imported_by_its_owner_only(library: str) -> None:
     strangers = [
         source.path
         for source in shipped
-        if library in tidy.third_party(source) and not re.match(OWNERS[library], source.path)
+        if library in source.imports and not re.match(OWNERS[library], source.path)
     ]
     assert not strangers, f"{library} belongs to {OWNERS[library]}"
 

@@ -117,6 +117,13 @@ def enable(accounts: Accounts) -> Accounts:
     return _next(accounts, enabled=True)
 
 
+def ensure_enabled(accounts: Accounts, password: Password) -> Accounts:
+    """Authentication on, whatever is there: a missing user root is made with ``password``, an existing one kept."""
+    if ROOT not in accounts.users:
+        accounts = add_user(accounts, ROOT, password)
+    return enable(grant_role(accounts, ROOT, ROOT))
+
+
 def disable(accounts: Accounts) -> Accounts:
     return _next(accounts, enabled=False) if accounts.enabled else accounts
 

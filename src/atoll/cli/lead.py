@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
         return EXIT_NOT_FOUND
     opened = catalog.open_store(replace(Settings(), store_url=url))
     try:
-        return loop.run(_lead(order, opened))
+        return loop.run(_lead(replace(order, store=opened.url), opened))
     finally:
         opened.close()
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 import atoll
-from atoll.cli import config, debug, elections, lead, status, up
+from atoll.cli import config, debug, elections, lead, status, store, up
 from atoll.cli.command import Pages
 from atoll.errors import AtollError, Code
 
@@ -46,7 +46,7 @@ def parser(pages: Pages) -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"atoll {atoll.__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     up.add(commands, pages)
-    for module in (status, elections, lead, config, debug):
+    for module in (status, elections, lead, store, config, debug):
         module.add(commands)
     return top
 

@@ -14,7 +14,7 @@ from atoll.cli import command
 from atoll.client.node import Client
 from atoll.client.transport import LocalTransport
 from atoll.errors import AtollError, Code
-from atoll.host.node import TOKEN_FILE, Node
+from atoll.host.node import ROOT_PASSWORD_FILE, TOKEN_FILE, Node
 from atoll.host.settings import Resolved
 from atoll.runtime import logs, loop, process
 from atoll.runtime.signals import Signals
@@ -78,7 +78,10 @@ def announcement(node: Node) -> str:
     lines.append(f"  store         {state.opened.url}")
     lines += [f"  note          {remark}" for remark in state.remarks]
     if chosen.auth:
-        lines.append(f"  access        the API token is in {chosen.data / TOKEN_FILE}")
+        secrets = (
+            f"the API's token is in {TOKEN_FILE}, the password of etcd user root in {ROOT_PASSWORD_FILE}"
+        )
+        lines.append(f"  access        by credentials; in {chosen.data}: {secrets}")
     else:
         lines.append("  access        open to every local user of this machine; --auth asks for credentials")
     return "\n".join([*lines, ""])

@@ -68,6 +68,9 @@ class Context:
     clock: Clock
     metrics: Metrics
     tasks: Tasks
+    root_password: str = (
+        ""  # where every client is asked for credentials: for a user root that is made if missing
+    )
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,8 @@ async def _coordination(context: Context) -> Started:
     urls = (f"{scheme}://{context.settings.address('listen_etcd')}",)
     chosen = etcd.Settings(client_urls=urls, limits=limits(context.settings))
     api = await etcd.open_api(context.store.embedded, chosen, context.clock)
+    if context.root_password:
+        await api.ensure_auth(context.root_password)
     context.tasks.start("etcd watch progress", api.report_progress())
     return Started("coordination", GrpcFace(api.routes, api.errors, api.limits), endpoints)
 

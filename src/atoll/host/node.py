@@ -28,6 +28,7 @@ from atoll.runtime.rng import new_token
 from atoll.runtime.tasks import Tasks
 
 TOKEN_FILE = "api-token"  # noqa: S105 - a name
+ROOT_PASSWORD_FILE = "root-password"  # noqa: S105 - a name
 FREE_BYTES_LOW = 256 * 1024 * 1024
 TASKS_STOP_WITHIN_S = 2.0
 DRAIN_S_MAX = 1.0  # for calls in flight when the node stops
@@ -99,7 +100,7 @@ class Node:
                 f"only {free // 1_048_576} MiB are free in {data}; at none, writes are refused, reads go on"
             )
         if self.settings.auth:
-            self.token = _token(data / TOKEN_FILE)
+            self.token = _secret(data / TOKEN_FILE)
 
     async def _open_store(self) -> None:
         self.state.store = await loop.in_thread(catalog.open_store, self.settings)
@@ -112,11 +113,19 @@ class Node:
     async def _start_planes(self) -> None:
         self._undo.append(("tasks", self._stop_tasks))
         context = catalog.Context(
-            self.settings, self.state.opened, self.clock, self.state.metrics, self.tasks
+            self.settings,
+            self.state.opened,
+            self.clock,
+            self.state.metrics,
+            self.tasks,
+            self._root_password(),
         )
         self.state.planes = await catalog.start_planes(context)
         self._undo += [(plane.name, plane.stop) for plane in self.state.planes]
         self.state.health.ready("planes")
+
+    def _root_password(self) -> str:
+        return _secret(self.settings.data / ROOT_PASSWORD_FILE) if self.settings.auth else ""
 
     async def _stop_tasks(self, within_s: float) -> None:
         await self.tasks.stop(min(within_s, TASKS_STOP_WITHIN_S))
@@ -164,8 +173,8 @@ class Node:
         self.log.warning(text)
 
 
-def _token(path: Path) -> str:
-    """The API token, made at the first start with ``--auth`` and kept in the data folder."""
+def _secret(path: Path) -> str:
+    """A secret that is made at the first start with ``--auth`` and kept in the data folder."""
     with contextlib.suppress(FileNotFoundError):
         token = path.read_text().strip()
         if token:

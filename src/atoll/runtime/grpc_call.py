@@ -314,10 +314,9 @@ class Call:
             self._acknowledge_withheld()
         return message
 
-    async def messages(self) -> AsyncIterator[bytes]:
+    def messages(self) -> AsyncIterator[bytes]:
         """All messages of the client's stream, to its end."""
-        while (message := await self.receive()) is not None:
-            yield message
+        return _Messages(self)
 
     # ------------------------------------------------------------------ for the protocol that owns the link
 
@@ -458,3 +457,21 @@ class Call:
         if self._drain_hooks is not None:
             self.drained()
         link.wake()
+
+
+class _Messages:
+    """Not an async generator: one that a handler leaves early would have to be closed by somebody."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def __aiter__(self) -> _Messages:
+        return self
+
+    async def __anext__(self) -> bytes:
+        message = await self._call.receive()
+        if message is None:
+            raise StopAsyncIteration
+        return message

@@ -81,6 +81,7 @@ class Http2Protocol(asyncio.Protocol):
         )
         server.stats.connections_opened += 1
         self._read_s = server.clock.now_s()
+        self._pinged_s = self._read_s
         self._timer = loop.call_later(server.limits.handshake_s_max, self._on_handshake_late)
         self._flush()
 
@@ -301,13 +302,13 @@ class Http2Protocol(asyncio.Protocol):
             self._arm(limits.keepalive_interval_s - silent_s, self._on_silence)
             return
         self._wire.ping(_ALIVE_PING)
+        self._pinged_s = self._link.clock.now_s()
         self._wake()
         self._arm(limits.keepalive_timeout_s, self._on_ping_late)
 
     def _on_ping_late(self) -> None:
-        limits = self._server.limits
-        if self._link.clock.now_s() - self._read_s < limits.keepalive_timeout_s:
-            self._arm(limits.keepalive_interval_s, self._on_silence)
+        if self._read_s >= self._pinged_s:  # not "within the timeout": a late timer is not the peer's fault
+            self._arm(self._server.limits.keepalive_interval_s, self._on_silence)
             return
         self._link.operator_log.info("HTTP/2 peer does not answer pings", peer=self._link.peer.address)
         self._transport.abort()

@@ -25,6 +25,10 @@ _TLS_HANDSHAKE = 22
 _ACCEPTS_A_TURN_MAX = 64
 _ACCEPT_PAUSE_S = 1.0
 _CUT_S_MAX = 1.0
+_NOT_THIS_WAY = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\n"
+    b"this port has no room for you, or serves only gRPC, which is HTTP/2\n"
+)
 _OUT_OF_FILES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 
@@ -243,6 +247,8 @@ class _Greeter(asyncio.Protocol):
         self._end()
         protocol = self._listener.choose(self._seen.startswith(PREFACE))
         if protocol is None:
+            if b" HTTP/1." in self._seen:
+                self._transport.write(_NOT_THIS_WAY)
             self._transport.close()
             return
         self._transport.set_protocol(protocol)

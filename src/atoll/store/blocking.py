@@ -34,6 +34,18 @@ from atoll.store.api import (
 R = TypeVar("R")
 
 
+def ask(driver: Driver, request: Request, kind: type[R], timeout_s: float | None = None) -> R:
+    """The result of ``request``. Raises its ``AtollError``."""
+    answer: blocking.Queue[Outcome] = blocking.Queue()
+    driver.submit(request, answer.put_nowait, timeout_s)
+    outcome = answer.get()
+    if isinstance(outcome, AtollError):
+        raise outcome
+    if isinstance(outcome, kind):
+        return outcome
+    raise TypeError(f"the driver answered {type(request).__name__} with {type(outcome).__name__}")
+
+
 class BlockingStore:
     """Owns ``driver``. ``timeout_s`` bounds every call; None leaves it to the driver."""
 
@@ -74,14 +86,7 @@ class BlockingStore:
         self.driver.close()
 
     def _ask(self, request: Request, kind: type[R]) -> R:
-        answer: blocking.Queue[Outcome] = blocking.Queue()
-        self.driver.submit(request, answer.put_nowait, self._timeout_s)
-        outcome = answer.get()
-        if isinstance(outcome, AtollError):
-            raise outcome
-        if isinstance(outcome, kind):
-            return outcome
-        raise TypeError(f"the driver answered {type(request).__name__} with {type(outcome).__name__}")
+        return ask(self.driver, request, kind, self._timeout_s)
 
 
 class BlockingWatch:

@@ -16,6 +16,7 @@ swallows the errors of its fsync.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import sqlite3
 import threading
@@ -31,8 +32,8 @@ from atoll.runtime import disk
 from atoll.runtime.clock import BootClock
 from atoll.runtime.rng import new_token, system_rng
 from atoll.runtime.worker import Worker
-from atoll.store import sqlite_file
-from atoll.store.api import KeyValue, Limits
+from atoll.store import blocking, migration, sqlite_file
+from atoll.store.api import KeyValue, Limits, Range, RangeResult
 from atoll.store.embedded import Embedded
 from atoll.store.engine import Engine, Retention
 from atoll.store.journal import Progress, Recovered, Write
@@ -42,8 +43,9 @@ CHECKPOINT_PAGES = 1_000
 """The write-ahead log is folded into the file beyond so many pages (of 4 KiB)."""
 TRANSACTION_PAGES = 2
 """What a transaction adds to the log besides pages that are new: the last page of a table, and its parent."""
-FORGET_ROWS_MAX = 500
-"""Compacted rows removed in one transaction, so that writers wait for milliseconds, not for the whole removal."""
+FORGET_ROWS_MAX = 200
+"""Compacted rows removed with one group of writes, so that writers wait a millisecond, not for the whole removal."""
+POSITION_MASK = (1 << POSITION_BITS) - 1
 
 _INSERT = "INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?)"
 _FORGET = "DELETE FROM history WHERE id BETWEEN ? AND ? AND key = ? AND version = ?"
@@ -139,12 +141,11 @@ class SqliteJournal:
     def _run(self) -> None:
         while self._wait():
             group = [self._appended.popleft() for _ in range(len(self._appended))]
-            if group:
-                self._commit(group)
+            gone = list(itertools.islice(self._gone, FORGET_ROWS_MAX))
+            if group or gone:
+                self._commit(group, gone)
             elif self._jobs:
                 self._jobs.popleft()(self._connection)
-            else:
-                self._remove_forgotten()
             if self._log_pages > CHECKPOINT_PAGES and not self._failed:
                 self._checkpoint()
         self._connection.close()
@@ -162,29 +163,27 @@ class SqliteJournal:
                 self._wake.wait()
             return False
 
-    def _commit(self, group: list[Write]) -> None:
+    def _commit(self, group: list[Write], gone: list[KeyValue]) -> None:
         progress = self._progress
         if progress is None:
             return
-        error = self._in_transaction(lambda connection: _write(connection, group))
+
+        def write(connection: sqlite3.Connection) -> None:
+            _forget(connection, gone)
+            _write(connection, group)
+
+        error = self._in_transaction(write)
         if error is None:
-            progress.durable(group[-1].number)
-        elif error.reason is Reason.NO_SPACE:
+            for _ in gone:
+                self._gone.popleft()
+            if group:
+                progress.durable(group[-1].number)
+        elif error.reason is not Reason.NO_SPACE:
+            progress.unknown(error)
+        elif group:
             progress.lost(error)
         else:
-            progress.unknown(error)
-
-    def _remove_forgotten(self) -> None:
-        rows = [self._gone.popleft() for _ in range(min(len(self._gone), FORGET_ROWS_MAX))]
-        ids = [(kv.mod_revision << POSITION_BITS, kv) for kv in rows]
-        keys = [(first, first | ((1 << POSITION_BITS) - 1), kv.key, kv.version) for first, kv in ids]
-
-        def remove(connection: sqlite3.Connection) -> None:
-            connection.executemany(_FORGET, keys)
-
-        error = self._in_transaction(remove)
-        if error is not None and error.reason is not Reason.NO_SPACE and self._progress is not None:
-            self._progress.unknown(error)
+            self._gone.clear()  # the rows stay until the next start, which finds them
 
     def _in_transaction(self, work: Job) -> AtollError | None:
         """NO_SPACE: nothing was kept. Another error: it is not known, and the journal has failed."""
@@ -225,6 +224,15 @@ class SqliteJournal:
         self._log_pages += max(pages - self._pages, 0) + TRANSACTION_PAGES
         self._pages = pages
         self._size_bytes = pages * self._page_bytes
+
+
+def _forget(connection: sqlite3.Connection, gone: list[KeyValue]) -> None:
+    if gone:
+        firsts = [kv.mod_revision << POSITION_BITS for kv in gone]
+        rows = [
+            (first, first | POSITION_MASK, kv.key, kv.version) for first, kv in zip(firsts, gone, strict=True)
+        ]
+        connection.executemany(_FORGET, rows)
 
 
 def _write(connection: sqlite3.Connection, group: list[Write]) -> None:
@@ -273,6 +281,9 @@ class SqliteStore(Embedded):
         super().close()
         self._owner.release()
 
+    def holds(self, key: bytes) -> bool:
+        return blocking.ask(self, Range(key, count_only=True), RangeResult).count > 0
+
     def defragment(self) -> None:
         """Give room of compacted history back to the disk. Blocks, as writers do meanwhile; reads go on."""
 
@@ -281,6 +292,10 @@ class SqliteStore(Embedded):
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
         self._journal.run(vacuum)
+
+    def wait_forgotten(self) -> None:
+        """Until the rows of finished compactions are gone from the file."""
+        self._journal.run(lambda _: None)
 
     def backup(self, target: Path) -> Backup:
         """Write a consistent copy of what is durable now to ``target``, a new file. Blocks; others do not."""
@@ -314,8 +329,15 @@ class SnapshotFile:
         self._file.close()
 
 
-def open_sqlite(path: Path, limits: Limits | None = None, retention: Retention | None = None) -> SqliteStore:
-    """Open the store at ``path``, or make it. Raises IN_USE, CORRUPT, NEWER_FORMAT, DENIED, NO_SPACE."""
+def open_sqlite(
+    path: Path,
+    limits: Limits | None = None,
+    retention: Retention | None = None,
+    accept_unfinished: bool = False,
+) -> SqliteStore:
+    """Open the store at ``path``, or make it. Raises IN_USE, CORRUPT, NEWER_FORMAT, DENIED, NO_SPACE, and
+    CONFLICT for what an interrupted migration left, unless that is to be accepted.
+    """
     if not path.parent.is_dir():
         disk.make_private_folder(path.parent)
     owner = Owner(path)
@@ -324,7 +346,10 @@ def open_sqlite(path: Path, limits: Limits | None = None, retention: Retention |
         if not path.exists() or path.stat().st_size == 0:
             sqlite_file.create(path)
         store = SqliteStore(path, owner, limits, retention)
-        opened = True
+        opened = accept_unfinished or not store.holds(migration.UNFINISHED_KEY)
+        if not opened:
+            store.close()
+            raise migration.unfinished(str(path))
         return store
     finally:
         if not opened:

@@ -26,6 +26,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+
 from atoll.errors import AtollError, Code, Reason
 from atoll.runtime import disk
 from atoll.store.api import KeyValue
@@ -196,7 +198,7 @@ def connect(path: Path, read_only: bool) -> sqlite3.Connection:
     return _connect(path, "mode=ro" if read_only else "mode=rw")
 
 
-def _connect_owned(path: Path) -> sqlite3.Connection:
+def connect_owned(path: Path) -> sqlite3.Connection:
     """For reading what this process owns and has not opened yet: leaves no trace beside the file."""
     return _connect(path, "mode=ro" if _has_log(path) else "mode=ro&immutable=1")
 
@@ -222,26 +224,28 @@ def recover(path: Path) -> Recovered:
     """
     check_header(path)
     try:
-        with contextlib.closing(_connect_owned(path)) as connection:
-            found = connection.execute("SELECT value FROM meta WHERE name = 'compact_revision'").fetchone()
-            compact_revision = int(found[0]) if found else NEVER_COMPACTED
-            leases = [(int(lease), int(ttl_s)) for lease, ttl_s in connection.execute("SELECT * FROM lease")]
-            notes = list(_notes(connection, path))
+        with contextlib.closing(connect_owned(path)) as connection:
+            small = read_small(connection, path)
     except sqlite3.Error as error:
         raise explain(error, path, "reading") from error
-    return Recovered(_versions(path, compact_revision), compact_revision, leases, notes)
+    return msgspec.structs.replace(small, versions=_versions(path, small.compact_revision))
 
 
-def _notes(connection: sqlite3.Connection, path: Path) -> Iterator[tuple[str, bytes]]:
+def read_small(connection: sqlite3.Connection, path: Path) -> Recovered:
+    """All but ``versions``. Raises CORRUPT for what is not what was written, sqlite3.Error."""
+    found = connection.execute("SELECT value FROM meta WHERE name = 'compact_revision'").fetchone()
+    leases = [(int(lease), int(ttl_s)) for lease, ttl_s in connection.execute("SELECT * FROM lease")]
+    notes = []
     for name, value, expected in connection.execute("SELECT name, value, checksum FROM note"):
         if note_checksum(name, value) != expected:
             raise corrupt(path, f"its note {name!r} has a wrong checksum")
-        yield name, value
+        notes.append((name, value))
+    return Recovered((), int(found[0]) if found else NEVER_COMPACTED, leases, notes)
 
 
 def _versions(path: Path, compact_revision: int) -> Iterator[KeyValue]:
     try:
-        with contextlib.closing(_connect_owned(path)) as connection:
+        with contextlib.closing(connect_owned(path)) as connection:
             yield from versions_in(connection, path, compact_revision)
     except sqlite3.Error as error:
         raise explain(error, path, "reading") from error

@@ -50,7 +50,8 @@ def check(request: Operation, limits: Limits) -> None:
         _check_duplicates(request.success)
         _check_duplicates(request.failure)
     request_bytes = size_bytes(request)
-    if request_bytes > limits.request_bytes_max:
+    # what only reads is not stored, so etcd does not limit it
+    if request_bytes > limits.request_bytes_max and writes(request):
         text = f"the request has {request_bytes} bytes; at most {limits.request_bytes_max} are allowed"
         raise AtollError(Code.INVALID, text, reason=Reason.REQUEST_TOO_LARGE)
 

@@ -94,7 +94,8 @@ class FakeJournal:
             text = "the disk is full; nothing of the write was kept"
             self._progress.lost(AtollError(Code.EXHAUSTED, text, reason=Reason.NO_SPACE))
             return
-        written, self.appended = self.appended[:writes_max], self.appended[writes_max:]
+        cut = len(self.appended) if writes_max is None else writes_max
+        written, self.appended = self.appended[:cut], self.appended[cut:]
         for write in written:
             self.disk.apply(write)
         self._progress.durable(written[-1].number)

@@ -8,6 +8,7 @@ Chosen lease ids are replaced by their order of appearance, also inside keys (``
 from __future__ import annotations
 
 import queue
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -20,6 +21,7 @@ from tests.waiting import wait_until
 
 TIMEOUT_S = 20.0
 CHOSEN_LEASE_MIN = 1 << 32  # tests choose smaller ids
+_CHOSEN_LEASE = re.compile(rb"(.*)/([0-9a-f]{9,16})", re.DOTALL)
 _OUT_OF_COMPARISON = {
     "cluster_id",
     "member_id",
@@ -35,7 +37,9 @@ _OUT_OF_COMPARISON = {
     "token",
     "blob",
     "remaining_bytes",
+    "memberID",
 }
+_UNORDERED = {"leases", "keys"}  # etcd keeps these in Go maps
 
 
 class Side:
@@ -77,6 +81,13 @@ class Side:
             return None
         self.note(method, "OK", "", self.plain(response))
         return response
+
+    def finish_quietly(self, method: str, future: Any) -> None:
+        """Notes only how a call that was given up ended."""
+        try:
+            future.result()
+        except (grpc.RpcError, grpc.FutureCancelledError) as error:
+            self.note(method, error.code().name if isinstance(error, grpc.RpcError) else "CANCELLED")
 
     def stub(self, method: str) -> Any:
         found = METHODS[method]
@@ -141,15 +152,23 @@ class Side:
         return answer
 
     def _value(self, message: Any, field: Any, value: Any) -> Any:
+        if field.message_type is not None and not _repeated(field):
+            return self._plain(value)
+        if _repeated(field):
+            found = [self._one(message, field, one) for one in value]
+            return sorted(found, key=repr) if field.name in _UNORDERED else found
+        return self._one(message, field, value)
+
+    def _one(self, message: Any, field: Any, value: Any) -> Any:
         if field.message_type is not None:
-            return [self._plain(one) for one in value] if _repeated(field) else self._plain(value)
+            return self._plain(value)
         if field.name in ("ID", "lease"):
             return self._lease(value)
         if field.name == "TTL" and message.DESCRIPTOR.name == "LeaseTimeToLiveResponse":
             return value if value <= 0 else 0 < value <= message.grantedTTL
-        if field.name in ("key", "keys"):
-            return [self._key(one) for one in value] if _repeated(field) else self._key(value)
-        return list(value) if _repeated(field) else value
+        if field.name in ("key", "keys") and field.type == field.TYPE_BYTES:
+            return self._key(value)
+        return value
 
     def _lease(self, lease: int) -> int | str:
         if lease < CHOSEN_LEASE_MIN:
@@ -157,9 +176,8 @@ class Side:
         return self._chosen.setdefault(lease, f"chosen lease {len(self._chosen) + 1}")
 
     def _key(self, key: bytes) -> bytes | str:
-        prefix, _, tail = key.rpartition(b"/")
-        chosen = {b"%x" % lease: name for lease, name in self._chosen.items()}
-        return f"{prefix!r}/{chosen[tail]}" if tail in chosen else key
+        found = _CHOSEN_LEASE.fullmatch(key)
+        return f"{found[1]!r}/{self._lease(int(found[2], 16))}" if found else key
 
 
 class WatchStream:
@@ -217,11 +235,8 @@ class WatchStream:
         assert len(found) == count, f"{self._side.name}: {len(found)} events instead of {count}"
         return [event for _, event in found]
 
-    def end(self) -> None:
-        """Half-close and wait for the server's end."""
+    def half_close(self) -> None:
         self._requests.put(None)
-        self._thread.join(TIMEOUT_S)
-        self._side.note("watch ended", not self._thread.is_alive())
 
     def close(self) -> None:
         self._call.cancel()

@@ -139,8 +139,11 @@ async def web(scope: Scope, receive: Receive, send: Send) -> None:
 class EchoServer:
     """The service on a loop in a thread of its own. Use as a context manager."""
 
-    def __init__(self, *, limits: Limits | None = None, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, *, limits: Limits | None = None, tls: ssl.SSLContext | None = None, web: bool = True
+    ) -> None:
         self._limits = limits
+        self._web = web
         self._tls = tls
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -192,7 +195,7 @@ class EchoServer:
         self.service = EchoService()
         clock = BootClock()
         self.grpc = GrpcServer(self.service.routes(), errors=error_table, clock=clock, limits=self._limits)
-        http1 = Http1Server(web, clock)
+        http1 = Http1Server(web, clock) if self._web else None
         self.listener = listen(
             Address("127.0.0.1", 0), "--listen", grpc=self.grpc, http1=http1, tls=self._tls
         )

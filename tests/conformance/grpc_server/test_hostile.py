@@ -68,6 +68,13 @@ def test_who_says_nothing_or_half_a_greeting_is_closed_in_time(tmp_path: Path) -
             assert server.ask(lambda: server.listener.connections) == 0
 
 
+def test_http1_is_told_where_only_grpc_is_served() -> None:
+    with EchoServer(web=False) as server, connect(server) as client:
+        client.sendall(b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert read_until(client, b"only gRPC").startswith(b"HTTP/1.1 503")
+        assert closed_by_server(client)
+
+
 def test_a_greeting_in_single_bytes_is_understood() -> None:
     with EchoServer() as server, connect(server) as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -9,7 +9,7 @@ Received data is credited to the connection's window at once and to the stream's
 acknowledges it, so one stream that nobody reads cannot stop the others; what a peer can make us hold is
 ``streams_max`` x ``stream_window_bytes``. Priorities are accepted and ignored, as RFC 9113 allows. The doubt:
 streams that were reset by us are remembered in a bounded list (frames for them may still be under way); a peer
-that is more than ``_RESETS_REMEMBERED_MAX`` resets behind is taken for a broken one.
+that is more than twice ``streams_max`` resets behind is taken for a broken one.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from atoll.wire.http2.outbox import Outbox
 from atoll.wire.http2.reader import FrameReader, unpad
 from atoll.wire.http2.stream import MOVES, State, Step, Stream
 
-_RESETS_REMEMBERED_MAX = 1_000
+_SETTINGS_TOKENS = 20.0
 _TOO_SLOW = "the peer takes in too little of what waits for it"
 _SETTING = struct.Struct(">HL")
 
@@ -238,7 +238,7 @@ class ServerConnection:
     def _send_reset(self, stream_id: int, code: ErrorCode) -> None:
         self._outbox.write(frames.rst_stream(stream_id, code))
         self._reset_ids[stream_id] = None
-        if len(self._reset_ids) > _RESETS_REMEMBERED_MAX:
+        if len(self._reset_ids) > 2 * self._limits.streams_max:
             del self._reset_ids[next(iter(self._reset_ids))]
 
     def _drop(self, stream: Stream) -> None:
@@ -246,8 +246,8 @@ class ServerConnection:
         self._outbox.forget(stream)
         del self._streams[stream.stream_id]
 
-    def _spend_control(self, what: str) -> None:
-        if not self._controls.take(self._now_s):
+    def _spend_control(self, what: str, tokens: float = 1.0) -> None:
+        if not self._controls.take(self._now_s, tokens):
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"too many {what}")
 
     def _spend_reset(self) -> None:
@@ -441,6 +441,7 @@ class ServerConnection:
         if not increment:
             raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
         stream.send_window_bytes += increment
+        self._outbox.widened(stream)
         if stream.send_window_bytes > WINDOW_BYTES_MAX:
             raise StreamFault(stream_id, ErrorCode.FLOW_CONTROL_ERROR, "stream window above 2^31-1")
 
@@ -449,32 +450,33 @@ class ServerConnection:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "SETTINGS on a stream")
         if len(payload) % 6 or (flags & ACK and payload):
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"SETTINGS of {len(payload)} bytes")
-        self._spend_control("SETTINGS frames")
+        self._spend_control("SETTINGS frames", _SETTINGS_TOKENS)
         if flags & ACK:
             return
         for key, value in _SETTING.iter_unpack(payload):
-            self._apply_setting(key, value)
+            _check_setting(key, value)
+        window_bytes = dict(_SETTING.iter_unpack(payload)).get(Setting.INITIAL_WINDOW_SIZE)
+        if window_bytes is not None:
+            self._resize_windows(window_bytes)  # once, by the last of them: a frame has room for 2,700
         self._outbox.write(frames.settings_ack())
         if self._outbox.may_pump:
             self._pump()
-
-    def _apply_setting(self, key: int, value: int) -> None:
-        if key == Setting.ENABLE_PUSH and value > 1:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "ENABLE_PUSH must be 0 or 1")
-        if key == Setting.MAX_FRAME_SIZE:
-            if not FRAME_BYTES_MAX <= value < 2**24:
-                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"MAX_FRAME_SIZE {value} is out of range")
-        elif key == Setting.INITIAL_WINDOW_SIZE:
-            if value > WINDOW_BYTES_MAX:
-                raise ConnectionFault(
-                    ErrorCode.FLOW_CONTROL_ERROR, f"INITIAL_WINDOW_SIZE {value} is out of range"
-                )
-            self._resize_windows(value)
 
     def _resize_windows(self, value: int) -> None:
         delta = value - self._outbox.stream_window_bytes
         self._outbox.stream_window_bytes = value
         for stream in self._streams.values():
             stream.send_window_bytes += delta
+            self._outbox.widened(stream)
             if stream.send_window_bytes > WINDOW_BYTES_MAX:
                 raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "stream window above 2^31-1")
+
+
+def _check_setting(key: int, value: int) -> None:
+    """RFC 9113, 6.5.2. What is not in it is ignored."""
+    if key == Setting.ENABLE_PUSH and value > 1:
+        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "ENABLE_PUSH must be 0 or 1")
+    if key == Setting.MAX_FRAME_SIZE and not FRAME_BYTES_MAX <= value < 2**24:
+        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"MAX_FRAME_SIZE {value} is out of range")
+    if key == Setting.INITIAL_WINDOW_SIZE and value > WINDOW_BYTES_MAX:
+        raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, f"INITIAL_WINDOW_SIZE {value} is out of range")

@@ -16,7 +16,7 @@ class Limits(msgspec.Struct, frozen=True):
 
     ``resets``: streams that ended by RST_STREAM from either side through the peer's doing (rapid reset,
     CVE-2023-44487, and its twin by provoked resets). ``controls``: PING, SETTINGS, PRIORITY, WINDOW_UPDATE,
-    unknown and empty frames; a DATA frame sent or received with content gives tokens back. Pings are held
+    unknown and empty frames (SETTINGS count 20, as they touch every stream); a DATA frame sent or received with content gives tokens back. Pings are held
     to gRPC's keep-alive rule as well (proposal A8): with calls open ``ping_interval_s_min`` apart, without
     ``ping_idle_interval_s_min``; more than ``ping_strikes_max`` early ones end the connection.
     """
@@ -60,14 +60,14 @@ class Bucket:
         self._tokens = burst
         self._at_s: float | None = None
 
-    def take(self, now_s: float) -> bool:
-        """Take one token; False: there was none."""
+    def take(self, now_s: float, tokens: float = 1.0) -> bool:
+        """Take tokens; False: there were not so many."""
         if self._at_s is not None:
             self._tokens = min(self._burst, self._tokens + (now_s - self._at_s) * self._per_s)
         self._at_s = now_s
-        if self._tokens < 1.0:
+        if self._tokens < tokens:
             return False
-        self._tokens -= 1.0
+        self._tokens -= tokens
         return True
 
     def give(self, tokens: float) -> None:

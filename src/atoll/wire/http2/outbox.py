@@ -7,6 +7,7 @@ frame each, so that a large answer does not hold up the small ones.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 
 from atoll.wire.http2 import fields, frames
@@ -23,7 +24,7 @@ class Outbox:
         self._limits = limits
         self._ended = ended
         self._parts: list[bytes] = []
-        self._waiting: dict[int, Stream] = {}  # streams with held data, in turn
+        self._waiting: OrderedDict[int, Stream] = OrderedDict()  # hold data, and a window for it; in turn
         self._opening = fields.NO_DYNAMIC_TABLE
         self.size_bytes = 0
         self.held_bytes = 0  # of all streams
@@ -33,7 +34,7 @@ class Outbox:
 
     @property
     def may_pump(self) -> bool:
-        """Data waits, and not for the peer's connection window alone."""
+        """Data waits, and not for a window."""
         return bool(self._waiting) and self.window_bytes > 0
 
     @property
@@ -80,24 +81,26 @@ class Outbox:
         stream.held_bytes += size
         self.held_bytes += size
         stream.ends_after_held = end
-        self._waiting[stream.stream_id] = stream
         while stream.held and self._has_room and self._send_held(stream):
             pass
+        self.widened(stream)
+
+    def widened(self, stream: Stream) -> None:
+        """The stream's window may be open: let it take its turn if it holds data."""
+        if stream.held and stream.send_window_bytes > 0:
+            self._waiting[stream.stream_id] = stream
 
     def pump(self) -> list[Stream]:
         """Encode held data as far as it may go; returns streams that were told to wait and have room now."""
         relieved: list[Stream] = []
-        progress = True
-        while progress and self.may_pump:
-            progress = False
-            for stream in list(self._waiting.values()):
-                if not self._has_room:
-                    return relieved
-                if self._send_held(stream):
-                    progress = True
-                    if stream.told_to_wait and stream.held_bytes * 2 <= self._limits.send_buffer_bytes_high:
-                        stream.told_to_wait = False
-                        relieved.append(stream)
+        while self._waiting and self._has_room:
+            _, stream = self._waiting.popitem(last=False)
+            if not self._send_held(stream):
+                continue  # its own window is shut: ``widened`` brings it back
+            self.widened(stream)
+            if stream.told_to_wait and stream.held_bytes * 2 <= self._limits.send_buffer_bytes_high:
+                stream.told_to_wait = False
+                relieved.append(stream)
         return relieved
 
     def forget(self, stream: Stream) -> None:
@@ -124,7 +127,7 @@ class Outbox:
         if stream.held:
             self._encode_data(stream, chunk, end=False)
         else:
-            del self._waiting[stream.stream_id]
+            self._waiting.pop(stream.stream_id, None)
             self._send_last(stream, chunk)
         return True
 

@@ -60,6 +60,7 @@ class EtcdApi:
         node = Node(identity, gate, StoreShell(driver))
         file = accounts.AccountsFile(store, gate)
         self._watches = Watches(node, driver)
+        self._auth = Auth(node, file, clock)
         self._settings = settings
         self.identity = identity
         self.routes: Mapping[str, Route] = {
@@ -70,10 +71,14 @@ class EtcdApi:
             **Election(node).routes(),
             **Maintenance(node, store).routes(),
             **Cluster(node).routes(),
-            **Auth(node, file, clock).routes(),
+            **self._auth.routes(),
         }
         self.errors: ErrorTable = errors.status_of
         self.limits = GrpcLimits(message_bytes_max=settings.limits.request_bytes_max + MESSAGE_OVERHEAD_BYTES)
+
+    async def ensure_auth(self, root_password: str) -> None:
+        """Ask every client for credentials from now on; a user root is made with this password if there is none."""
+        await self._auth.ensure_enabled(root_password)
 
     async def report_progress(self) -> None:
         """Tell quiet watches that asked for it how far they are, for ever."""

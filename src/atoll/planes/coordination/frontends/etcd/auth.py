@@ -52,6 +52,11 @@ class Auth:
         }
         return dict(task_route(f"Auth.{name}", handler) for name, handler in handlers.items())
 
+    async def ensure_enabled(self, root_password: str) -> None:
+        """Authentication on, with a user root: made with ``root_password`` where there is none."""
+        password = await _hashed(root_password)
+        await self._file.change(lambda accounts: changes.ensure_enabled(accounts, password))
+
     # ------------------------------------------------------------------------------------- on, off, in
 
     async def enable(self, call: Call, request: Any) -> bytes:

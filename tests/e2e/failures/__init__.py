@@ -1,0 +1,1 @@
+"""What the failure table needs: candidates and a witness as processes of their own, an arena, and the check."""
