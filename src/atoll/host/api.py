@@ -91,7 +91,7 @@ class Api:
             store=state.opened.url,
             listeners=tuple(Listener(name, str(each.address), tls) for name, each in state.listeners.items()),
             planes=tuple(plane.name for plane in state.planes),
-            jobs=tuple(state.jobs),
+            jobs=tuple(state.leader.running if state.leader else ()),
             health=state.health.report(),
             remarks=tuple(state.remarks),
         )

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from atoll.errors import AtollError, Code
+from atoll.host.leader import Job
 from atoll.host.settings import Settings
 from atoll.runtime.clock import Clock
 from atoll.runtime.grpc_call import ErrorTable
@@ -89,6 +90,7 @@ class Started:
     name: str
     etcd: GrpcFace | None = None
     endpoints: Sequence[Endpoint] = ()
+    jobs: Sequence[Job] = ()  # for the node that leads
     stop: Callable[[float], Awaitable[None]] = _nothing
 
 

@@ -7,6 +7,8 @@ and what had been started before is stopped again. A background task that fails 
 from __future__ import annotations
 
 import contextlib
+import os
+import platform
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import atoll
 from atoll.errors import AtollError
 from atoll.host import catalog, meters
 from atoll.host.api import Api
+from atoll.host.leader import Compactor, Leader
 from atoll.host.settings import DECLARED, Resolved
 from atoll.host.state import State
 from atoll.runtime import disk, loop, tls
@@ -122,7 +125,19 @@ class Node:
         )
         self.state.planes = await catalog.start_planes(context)
         self._undo += [(plane.name, plane.stop) for plane in self.state.planes]
+        self._start_leader()
         self.state.health.ready("planes")
+
+    def _start_leader(self) -> None:
+        """Leader-only jobs: the host's own, and those of planes."""
+        opened, chosen = self.state.opened, self.settings
+        jobs = [job for plane in self.state.planes for job in plane.jobs]
+        if chosen.store_compact_cluster and chosen.store_compact_after_s and opened.embedded is None:
+            jobs.append(Compactor(opened.store, self.clock, chosen.store_compact_after_s).job())
+        node_id = f"{platform.node()}-{os.getpid()}"
+        self.state.leader = Leader(node_id, jobs, self.clock, self._task_failed)
+        self.state.leader.start(opened.driver)
+        self._undo.append(("leader-only jobs", self.state.leader.stop))
 
     def _root_password(self) -> str:
         return _secret(self.settings.data / ROOT_PASSWORD_FILE) if self.settings.auth else ""

@@ -63,6 +63,11 @@ class Settings:
     store_compact_after_s: float = _setting(
         3600.0, "S", "Age at which history is forgotten; 0 keeps all of it."
     )
+    store_compact_cluster: bool = _setting(
+        False,
+        "",
+        "Let one node forget an etcd cluster's history at that age, where the cluster does not itself.",
+    )
     store_user: str = _setting("", "NAME", "User name at an etcd cluster.")
     store_password_file: str = _setting("", "FILE", "File with that user's password.")
     store_ca: str = _setting("", "FILE", "Certificates that may sign an etcd cluster's certificate (PEM).")

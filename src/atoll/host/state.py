@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from atoll.errors import AtollError, Code
 from atoll.host.catalog import OpenStore, Started
+from atoll.host.leader import Leader
 from atoll.host.settings import Resolved
 from atoll.runtime.health import Health
 from atoll.runtime.listener import Listener
@@ -17,7 +18,7 @@ from atoll.runtime.metrics import Metrics
 
 @dataclass
 class State:
-    """``started_at_s`` is Unix time; ``jobs`` are the leader-only jobs that run on this node now."""
+    """``started_at_s`` is Unix time."""
 
     resolved: Resolved
     started_at_s: float
@@ -26,9 +27,9 @@ class State:
     metrics: Metrics = field(default_factory=Metrics)
     listeners: dict[str, Listener] = field(default_factory=dict)
     planes: list[Started] = field(default_factory=list)
-    jobs: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     store: OpenStore | None = None
+    leader: Leader | None = None
 
     @property
     def opened(self) -> OpenStore:
