@@ -37,6 +37,7 @@ class Limits(msgspec.Struct, frozen=True):
     fresh_s: float = 5.0  # a member that said nothing for so long is probed before it is used again
     backoff_s_min: float = 0.1  # between probes of a member that is not GOOD
     backoff_s_max: float = 1.0
+    leaderless_s_max: float = 0.2  # the same, of one that answers: an election in etcd is soon over
 
 
 class Health(enum.Enum):
@@ -128,7 +129,10 @@ class Failover:
             member.failures = 0
             member.probe_at_s = now_s + self._limits.probe_every_s
             return
-        ceiling = min(self._limits.backoff_s_max, self._limits.backoff_s_min * 2**member.failures)
+        longest_s = (
+            self._limits.leaderless_s_max if health is Health.LEADERLESS else self._limits.backoff_s_max
+        )
+        ceiling = min(longest_s, self._limits.backoff_s_min * 2**member.failures)
         member.failures = min(member.failures + 1, 16)
         member.probe_at_s = now_s + ceiling * (0.5 + 0.5 * self._rng.random())
 

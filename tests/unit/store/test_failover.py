@@ -108,6 +108,19 @@ def test_probes_of_a_silent_member_come_at_growing_distances_up_to_the_limit() -
     assert 0.5 <= distances[-1] <= 1.0
 
 
+def test_a_member_that_lacks_only_a_leader_is_asked_often() -> None:
+    failover = three()
+    now_s = 0.0
+    for _ in range(8):
+        failover.probes(now_s, busy=True)
+        for endpoint in (A, B, C):
+            failover.probed(endpoint, now_s, leader=0, cluster_id=CLUSTER)
+        at_s = failover.next_probe_s(busy=True)
+        assert at_s is not None
+        assert at_s - now_s <= 0.2
+        now_s = at_s
+
+
 def test_no_leader_is_told_from_cut_off() -> None:
     failover = three()
     assert failover.situation() is Situation.UNTRIED
