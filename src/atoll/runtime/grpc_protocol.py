@@ -54,9 +54,7 @@ class Http2Protocol(asyncio.Protocol):
         self._lost = False
         self._leaving = False
         self._left = False
-        self._fresh: list[
-            Call
-        ] = []  # calls of this read that may need a timer, if nothing answers them at once
+        self._fresh: list[Call] = []  # calls of this read; those that are not answered at once get a timer
         self._read_s = 0.0  # when the last bytes came
         self._timer: asyncio.TimerHandle | None = None
 

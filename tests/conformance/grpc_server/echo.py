@@ -16,7 +16,7 @@ import uvloop
 from atoll.errors import AtollError, Code
 from atoll.runtime.clock import BootClock
 from atoll.runtime.grpc_call import Call, Limits
-from atoll.runtime.grpc_server import GrpcServer, streaming, unary, unary_callback
+from atoll.runtime.grpc_server import GrpcServer, Route, streaming, unary, unary_callback
 from atoll.runtime.http1 import Http1Server, Receive, Send
 from atoll.runtime.listener import Listener, listen
 from atoll.runtime.net import Address
@@ -45,7 +45,10 @@ class EchoService:
             "Collect": streaming(self.collect),
             "Spread": streaming(self.spread),
             "Pour": unary_callback(self.pour),
+            "Push": Route(True, self.push),
             "Refuse": unary_callback(self.refuse),
+            "RefuseLater": unary(self.refuse_later),
+            "RefuseStream": streaming(self.refuse_stream),
             "Bug": unary_callback(self.bug),
             "StreamBug": streaming(self.stream_bug),
             "Metadata": streaming(self.metadata),
@@ -96,6 +99,26 @@ class EchoService:
 
     def refuse(self, call: Call, message: bytes) -> None:
         raise AtollError(Code.EXHAUSTED, message.decode())
+
+    async def refuse_later(self, call: Call, message: bytes) -> bytes:
+        raise AtollError(Code.EXHAUSTED, message.decode())
+
+    async def refuse_stream(self, call: Call) -> None:
+        raise AtollError(Code.EXHAUSTED, (await call.receive() or b"").decode())
+
+    def push(self, call: Call) -> None:
+        """2,000 messages of 20,000 bytes by callbacks alone."""
+        numbers = iter(range(2_000))
+
+        def more() -> None:
+            for at in numbers:
+                if not call.send_nowait(b"%d" % (at % 10) * 20_000):
+                    self.held_up += 1
+                    call.on_drain(more)
+                    return
+            call.finish(Status.OK, "", ((b"x-end", b"yes"),))
+
+        more()
 
     def bug(self, call: Call, message: bytes) -> None:
         raise ValueError("a secret of the server")

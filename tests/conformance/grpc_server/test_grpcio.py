@@ -73,6 +73,16 @@ def test_server_streaming(channel: grpc.Channel) -> None:
     assert answers == [b"%d" % (at % 10) * 10_000 for at in range(300)]
 
 
+def test_server_streaming_by_callbacks_waits_for_the_client(
+    server: EchoServer, channel: grpc.Channel
+) -> None:
+    call = channel.unary_stream(path("Push"))(b"", timeout=WITHIN_S)
+    wait_until(lambda: server.service.held_up, WITHIN_S, "the windows to stop the server")
+    assert server.grpc.stats.sent_bytes < 30_000_000
+    assert list(call) == [b"%d" % (at % 10) * 20_000 for at in range(2_000)]
+    assert dict(call.trailing_metadata())["x-end"] == "yes"
+
+
 def test_bidirectional_streaming(channel: grpc.Channel) -> None:
     messages = [b"%d" % at * (at % 50) for at in range(2_000)]
     assert list(channel.stream_stream(path("Bidi"))(iter(messages), timeout=WITHIN_S)) == messages
@@ -148,6 +158,8 @@ REFUSALS = {
         grpc.StatusCode.RESOURCE_EXHAUSTED,
         "kein Platz: größer",
     ),
+    "error of the table, later": ("RefuseLater", b"no", grpc.StatusCode.RESOURCE_EXHAUSTED, "no"),
+    "error of the table, in a stream": ("RefuseStream", b"no", grpc.StatusCode.RESOURCE_EXHAUSTED, "no"),
     "bug": ("Bug", b"", grpc.StatusCode.INTERNAL, "internal error"),
     "bug in a stream": ("StreamBug", b"", grpc.StatusCode.INTERNAL, "internal error"),
     "message too large": (
