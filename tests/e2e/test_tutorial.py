@@ -1,7 +1,8 @@
-"""The tutorials, carried out: every ``$`` line of their console blocks, in one shell, as a reader would.
+"""The tutorials and how-to guides, carried out: every ``$`` line of their console blocks, in one shell, as a reader would.
 
 Rule: what a tutorial shows below a command must be printed by it, in that order; ``…`` stands for anything, and a
-line that is ``…`` alone for any lines. Only the ports differ: free ones instead of the defaults.
+line that is ``…`` alone for any lines. A Python block whose first line is ``# NAME.py`` is a file that is there. Only
+the ports differ: free ones instead of the defaults.
 """
 
 from __future__ import annotations
@@ -23,7 +24,14 @@ from tests.e2e.atoll import clean_environment
 from tests.peers.ports import free_ports
 
 pytestmark = pytest.mark.peers
-TUTORIALS = Path(__file__).resolve().parents[2] / "docs" / "tutorials"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGES = (
+    "tutorials/first-node.md",
+    "tutorials/lead-demo.md",
+    "how-to/elect-from-python.md",
+    "how-to/back-up-a-store.md",
+    "how-to/observe-a-node.md",
+)
 COMMAND_WITHIN_S = 30.0
 MARK = "--end-of-command--"
 
@@ -109,12 +117,13 @@ def free_offset() -> int:
     raise AssertionError("no free pair of ports")
 
 
-@pytest.mark.parametrize("name", ["first-node.md", "lead-demo.md"])
-def test_the_tutorial_works_as_written(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", PAGES)
+def test_the_page_works_as_written(name: str, tmp_path: Path) -> None:
     programs = tmp_path / "bin"
     programs.mkdir()
-    (programs / "atoll").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m atoll "$@"\n')
-    (programs / "atoll").chmod(0o755)
+    for program, arguments in (("atoll", "-m atoll"), ("python", "")):
+        (programs / program).write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments} "$@"\n')
+        (programs / program).chmod(0o755)
     offset, (web,) = free_offset(), free_ports(1)
     ports = {"7070": str(7070 + offset), "2379": str(2379 + offset), "8000": str(web)}
     environment = clean_environment() | {
@@ -126,9 +135,11 @@ def test_the_tutorial_works_as_written(name: str, tmp_path: Path) -> None:
         "ETCDCTL_ENDPOINTS": f"127.0.0.1:{2379 + offset}",
         "ETCDCTL_API": "3",
     }
-    text = re.sub(r"\b(7070|2379|8000)\b", lambda found: ports[found[1]], (TUTORIALS / name).read_text())
+    text = re.sub(r"\b(7070|2379|8000)\b", lambda found: ports[found[1]], (DOCS / name).read_text())
     folder = tmp_path / "here"
     folder.mkdir()
+    for file, program in re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        (folder / file).write_text(program)
     shell = Shell(folder, environment)
     try:
         for command, shown in steps(text):

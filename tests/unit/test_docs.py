@@ -17,6 +17,9 @@ from tools.environment import ROOT
 
 REFERENCE = ROOT / "docs" / "reference"
 
+# Pages that code points at and that are not written yet; this may only shrink.
+PAGES_TO_COME = {"docs/explanation/one-leader.md", "docs/reference/store.md", "docs/reference/etcd-api.md"}
+
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 
@@ -34,6 +37,14 @@ def test_internal_links_resolve(page: Path) -> None:
     inside = [link for link in _LINK.findall(text) if not re.match(r"[a-z]+:", link)]
     broken = [link for link in inside if not _resolves(page, link)]
     assert not broken
+
+
+def test_pages_that_code_points_at_exist() -> None:
+    named = set()
+    for file in [each for place in ("src", "tests", "tools") for each in (ROOT / place).rglob("*.py")]:
+        text = re.sub(r"/\s*\n\s*", "/", file.read_text())  # a path may be broken over two lines
+        named |= set(re.findall(r"\bdocs/[a-z0-9/-]+\.md", text))
+    assert {page for page in named if not (ROOT / page).exists()} == PAGES_TO_COME
 
 
 def test_every_page_is_linked_from_another() -> None:
