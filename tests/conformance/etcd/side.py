@@ -124,6 +124,11 @@ class Side:
     def watch(self, *, token: str = "") -> WatchStream:
         return WatchStream(self, token)
 
+    def raw_watch(self, key: bytes, **fields: Any) -> Any:
+        """The responses of a stream with one watch, which come only as fast as they are asked for."""
+        create = messages.WatchCreateRequest(key=key, **fields)
+        return self.stub("Watch.Watch")(iter([messages.WatchRequest(create_request=create)]))
+
     def wait_for(self, method: str, request: Any, until: Any, what: str) -> Any:
         """Repeat a read, not noted, until ``until(response)``; for states that time brings about."""
 
