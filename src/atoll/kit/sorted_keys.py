@@ -79,17 +79,31 @@ class SortedKeys:
 
     def between(self, start: bytes, end: bytes | None) -> list[bytes]:
         """The keys in ``[start, end)``; ``end`` None: all keys from ``start`` on."""
+        keys: list[bytes] = []
+        for block, low, high in self._spans(start, end):
+            keys += block[low:high]
+        return keys
+
+    def iterate(self, start: bytes, end: bytes | None) -> Iterator[bytes]:
+        """As ``between``, one by one: what is not asked for costs nothing. The set must not change meanwhile."""
+        for block, low, high in self._spans(start, end):
+            yield from block[low:high]
+
+    def count(self, start: bytes, end: bytes | None) -> int:
+        """The number of keys in ``[start, end)``, in time proportional to the number of blocks."""
+        return sum(high - low for _, low, high in self._spans(start, end))
+
+    def _spans(self, start: bytes, end: bytes | None) -> Iterator[tuple[list[bytes], int, int]]:
+        """The blocks that ``[start, end)`` touches, and which part of each."""
         if not self._blocks or (end is not None and end <= start):
-            return []
+            return
         first = self._block_of(start)
         last = len(self._blocks) - 1 if end is None else max(bisect_left(self._firsts, end) - 1, first)
-        keys: list[bytes] = []
         for position in range(first, last + 1):
             block = self._blocks[position]
             low = bisect_left(block, start) if position == first else 0
             high = bisect_left(block, end) if end is not None and position == last else len(block)
-            keys += block[low:high]
-        return keys
+            yield block, low, high
 
     def _block_of(self, key: bytes) -> int:
         return max(bisect_right(self._firsts, key) - 1, 0)

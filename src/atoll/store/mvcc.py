@@ -27,11 +27,24 @@ VERSION_OVERHEAD_BYTES = 64
 """What a version is counted for besides its key and value, in ``size_bytes``."""
 
 
+COUNT_REVISIONS_MAX = 256
+"""Counting a range at a revision so much older than the newest one looks at every key."""
+
+
 def bound(key: bytes, end: bytes) -> bytes | None:
     """The exclusive end of ``[key, end)`` in the API's notation: None is "no end"."""
     if not end:
         return key + b"\0"
     return None if end == b"\0" else end
+
+
+def _parts(key: bytes, end: bytes, public: bool) -> list[tuple[bytes, bytes | None]]:
+    """``[key, end)`` without the reserved prefix where it is ``public``."""
+    last = bound(key, end)
+    if not public:
+        return [(key, last)]
+    before = RESERVED_PREFIX if last is None else min(last, RESERVED_PREFIX)
+    return [(key, before), (max(key, RESERVED_END), last)]
 
 
 def _mod_revision(kv: KeyValue) -> int:
@@ -54,6 +67,7 @@ class State:
         self._live: dict[bytes, KeyValue] = {}
         self._older: dict[bytes, list[KeyValue]] = {}
         self._keys = SortedKeys()
+        self._dead = SortedKeys()  # those of ``_keys`` whose newest version is a tombstone
         self._log: list[tuple[Event, ...]] = []
         self._log_first = 2
         self._changes: list[Event] = []
@@ -87,18 +101,44 @@ class State:
             kv = older[position - 1]
         return kv if kv.version else None
 
-    def scan(self, key: bytes, end: bytes, at: int, public: bool = False) -> list[KeyValue]:
-        """The keys in ``[key, end)`` as of ``at``, ascending. ``public`` leaves out the reserved prefix."""
+    def scan(
+        self, key: bytes, end: bytes, at: int, public: bool = False, limit: int | None = None
+    ) -> list[KeyValue]:
+        """The keys in ``[key, end)`` as of ``at``, ascending; with ``limit`` the first so many.
+
+        ``public`` leaves out the reserved prefix.
+        """
         if not end:
-            if public and key.startswith(RESERVED_PREFIX):
-                return []
-            kv = self.get(key, at)
+            kv = None if public and key.startswith(RESERVED_PREFIX) else self.get(key, at)
             return [] if kv is None else [kv]
-        keys = self._keys.between(key, bound(key, end))
-        if public:
-            keys = [key for key in keys if not key.startswith(RESERVED_PREFIX)]
-        found = (self.get(key, at) for key in keys)
-        return [kv for kv in found if kv is not None]
+        live = self._live
+        found: list[KeyValue] = []
+        for first, last in _parts(key, end, public):
+            keys = self._keys.between(first, last) if limit is None else self._keys.iterate(first, last)
+            for each in keys:
+                kv = live[each]
+                if kv.mod_revision > at:
+                    kv = self.get(each, at)
+                if kv is not None and kv.version:
+                    found.append(kv)
+                    if limit is not None and len(found) >= limit:
+                        return found
+        return found
+
+    def count(self, key: bytes, end: bytes, at: int, public: bool = False) -> int:
+        """How many keys ``scan`` would find. Quick where ``at`` is close to the newest revision."""
+        if not end or self.reading_revision - at > COUNT_REVISIONS_MAX:
+            return len(self.scan(key, end, at, public))
+        parts = _parts(key, end, public)
+        count = sum(self._keys.count(*part) - self._dead.count(*part) for part in parts)
+        newer = [event.kv.key for _, events in self.events(at + 1, self.revision) for event in events]
+        if self.reading_revision > at:
+            newer += [event.kv.key for event in self._changes]
+        for changed in dict.fromkeys(newer):
+            if any(first <= changed and (last is None or changed < last) for first, last in parts):
+                alive = self._live[changed].version > 0
+                count += (self.get(changed, at) is not None) - alive
+        return count
 
     def attached(self, lease: int) -> list[bytes]:
         """The keys of ``lease``, ascending."""
@@ -156,6 +196,7 @@ class State:
             self._replace(key)
             tombstone = KeyValue(key, b"", 0, revision, 0, 0)
             self._hold(tombstone)
+            self._dead.add(key)
             self._changes.append(Event(tombstone, kv))
             deleted += 1
         return deleted
@@ -216,6 +257,8 @@ class State:
                 self._load_compacted(kv, gone)
             else:
                 self._load_event(kv)
+        self._keys = SortedKeys(self._live)
+        self._dead = SortedKeys(key for key, kv in self._live.items() if not kv.version)
         return gone
 
     def _load_compacted(self, kv: KeyValue, gone: list[KeyValue]) -> None:
@@ -226,10 +269,6 @@ class State:
                 gone.append(previous)
         if kv.version:
             self._hold(kv)
-            if previous is None:
-                self._keys.add(kv.key)
-        elif previous is not None:
-            self._keys.discard(kv.key)
         if kv.mod_revision == self.compact_revision and self._log:
             self._log[0] += (Event(kv),)
             if not kv.version:
@@ -241,9 +280,11 @@ class State:
         if kv.mod_revision > self.revision:
             self._log.append(())
             self.revision = kv.mod_revision
-        previous = self._replace(kv.key)
+        previous = self._live.get(kv.key)
+        if previous is not None:
+            self._shelve(previous)
         self._hold(kv)
-        self._log[-1] += (Event(kv, previous),)
+        self._log[-1] += (Event(kv, previous if previous is not None and previous.version else None),)
 
     def _forget_superseded(self, key: bytes, revision: int) -> None:
         """Drop the versions of ``key`` that a reader at ``revision`` or later cannot see."""
@@ -260,6 +301,7 @@ class State:
         elif not live.version:
             del self._live[key]
             self._keys.discard(key)
+            self._dead.discard(key)
 
     def _trim_log(self, revision: int) -> None:
         if revision < self._log_first:
@@ -277,14 +319,20 @@ class State:
         if previous is None:
             self._keys.add(key)
             return None
-        older = self._older.get(key)
+        self._shelve(previous)
+        if previous.version:
+            return previous
+        self._dead.discard(key)
+        return None
+
+    def _shelve(self, previous: KeyValue) -> None:
+        older = self._older.get(previous.key)
         if older is None:
-            self._older[key] = [previous]
+            self._older[previous.key] = [previous]
         else:
             older.append(previous)
         if previous.lease:
-            self._detach(previous.lease, key)
-        return previous if previous.version else None
+            self._detach(previous.lease, previous.key)
 
     def _hold(self, kv: KeyValue) -> None:
         """Make ``kv`` the newest version of its key."""
@@ -301,6 +349,7 @@ class State:
     def _undo(self, event: Event) -> None:
         key = event.kv.key
         self._let_go(self._live.pop(key))
+        self._dead.discard(key)
         older = self._older.get(key)
         if older is None:
             self._keys.discard(key)
@@ -309,6 +358,8 @@ class State:
         if not older:
             del self._older[key]
         self._live[key] = previous
+        if not previous.version:
+            self._dead.add(key)
         if previous.lease:
             self._attached.setdefault(previous.lease, set()).add(key)
 

@@ -144,12 +144,16 @@ def puts(request: Operation) -> bool:
 
 def read(state: State, request: Range, at: int, public: bool = False) -> RangeResult:
     """Answer ``request`` where ``at`` is the newest revision. Raises FUTURE_REVISION, COMPACTED."""
-    _check_revision(state, request.revision if request.revision > 0 else at, at)
-    kvs = state.scan(request.key, request.end, request.revision if request.revision > 0 else at, public)
-    count = len(kvs)
+    revision = request.revision if request.revision > 0 else at
+    _check_revision(state, revision, at)
     if request.count_only:
-        return RangeResult(at, (), False, count)
-    more = False
+        return RangeResult(at, (), False, state.count(request.key, request.end, revision, public))
+    # without order or filters the first ``limit`` keys are the answer, and one more says that there are more
+    first = request.limit + 1 if request.limit > 0 and not _needs_all(request) else None
+    kvs = state.scan(request.key, request.end, revision, public, first)
+    count, more = len(kvs), False
+    if count == first:
+        count = state.count(request.key, request.end, revision, public)
     if count:
         kvs, more = _select(request, kvs)
         if request.keys_only:
@@ -157,6 +161,16 @@ def read(state: State, request: Range, at: int, public: bool = False) -> RangeRe
                 KeyValue(kv.key, b"", kv.create_revision, kv.mod_revision, kv.version, kv.lease) for kv in kvs
             ]
     return RangeResult(at, tuple(kvs), more, count)
+
+
+def _needs_all(request: Range) -> bool:
+    bounds = request.min_mod_revision or request.max_mod_revision
+    return bool(
+        request.sort_order is not SortOrder.NONE
+        or bounds
+        or request.min_create_revision
+        or request.max_create_revision
+    )
 
 
 def _check_revision(state: State, revision: int, newest: int) -> None:

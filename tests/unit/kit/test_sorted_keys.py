@@ -45,3 +45,10 @@ def test_ranges_cross_blocks() -> None:
         if number % 3:
             keys.discard(b"%06d" % number)
     assert keys.between(b"001000", None) == [b"%06d" % n for n in numbers if n % 3 == 0 and n >= 1000]
+
+
+@given(keys=st.sets(_KEYS), low=_KEYS, high=st.none() | _KEYS)
+def test_counting_and_iterating_agree_with_listing(keys: set[bytes], low: bytes, high: bytes | None) -> None:
+    ordered = SortedKeys(keys)
+    assert ordered.count(low, high) == len(ordered.between(low, high))
+    assert list(ordered.iterate(low, high)) == ordered.between(low, high)

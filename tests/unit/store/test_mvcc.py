@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from atoll.store.api import Event, KeyValue
 from atoll.store.mvcc import State
@@ -154,3 +156,43 @@ def test_loading_gives_back_the_same_state(compacted: int, removed: bool) -> Non
     assert sorted(kv.mod_revision for kv in leftover) == (
         [] if removed else sorted(g.mod_revision for g in gone)
     )
+
+
+_CHANGES = st.lists(
+    st.tuples(st.sampled_from(["put", "delete", "undo", "compact", "reload"]), st.integers(0, 5)), max_size=30
+)
+_NAMES = [b"\0", b"\0atoll/a", b"\0atoll/b", b"\0atoll0", b"a", b"b"]
+
+
+@given(changes=_CHANGES, key=st.sampled_from(_NAMES), end=st.sampled_from([b"", b"\0", b"\0atoll/b", b"b"]))
+def test_counting_is_scanning_whatever_happened(
+    changes: list[tuple[str, int]], key: bytes, end: bytes
+) -> None:
+    state = State()
+    for what, number in changes:
+        name = _NAMES[number]
+        if what == "put":
+            _put(state, name)
+        elif what == "delete":
+            _delete(state, name)
+        elif what == "undo" and state.revision > max(state.compact_revision, 1):
+            state.undo_revision()
+        elif what == "compact" and state.revision - number > state.compact_revision:
+            state.compact(state.revision - number)
+        elif what == "reload":
+            state = _reloaded(state)
+    for at in range(max(state.compact_revision, 1), state.revision + 1):
+        for public in (False, True):
+            found = state.scan(key, end, at, public)
+            assert state.count(key, end, at, public) == len(found)
+            assert state.scan(key, end, at, public, limit=2) == found[:2]
+
+
+def _reloaded(state: State) -> State:
+    older = state.scan(b"\0", b"\0", max(state.compact_revision, 1))
+    rows = [kv for kv in older if kv.mod_revision < max(state.compact_revision, 2)]
+    rows.sort(key=lambda kv: kv.mod_revision)
+    rows += [event.kv for _, events in state.events(0, state.revision) for event in events]
+    loaded = State()
+    assert loaded.load(state.compact_revision, rows) == []
+    return loaded
