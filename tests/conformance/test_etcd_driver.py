@@ -71,10 +71,12 @@ def test_every_refusal_of_a_request_has_its_reason(driver: EtcdDriver) -> None:
         api.LeaseGrant(9_000_000_001): (Code.INVALID, Reason.LEASE_TTL_TOO_LARGE),
         api.LeaseRevoke(99): (Code.NOT_FOUND, Reason.LEASE_NOT_FOUND),
         Range(b"k", limit=2**63): (Code.INVALID, Reason.OTHER),
+        api.LeaseKeepAlive(2**63): (Code.INVALID, Reason.OTHER),
         Txn((Compare(b"k", Target.VALUE, Relation.EQUAL, 7),)): (Code.INVALID, Reason.OTHER),
     }
     found = {request: refusal(driver, request) for request in expected}
     assert found == expected
+    assert Collector(driver, api.Watch(b"k", start_revision=2**63)).wait_error().code is Code.INVALID
 
 
 def test_a_watch_of_an_empty_range_is_refused_and_the_others_go_on(driver: EtcdDriver) -> None:

@@ -77,8 +77,8 @@ class Attempts:
     """Numbers are the caller's names for requests."""
 
     def __init__(self, failover: Failover, token: Token) -> None:
-        self._failover = failover
-        self._token = token
+        self.failover = failover
+        self.token = token
         self._attempts: dict[int, _Attempt] = {}
         self._waiting: dict[int, None] = {}  # in order of arrival
         self._due: list[tuple[float, int]] = []  # heap of (deadline or retry time, number)
@@ -102,7 +102,7 @@ class Attempts:
         attempt = self._current(number, serial)
         if attempt is None:
             return False
-        self._failover.heard(attempt.endpoint, now_s)
+        self.failover.heard(attempt.endpoint, now_s)
         del self._attempts[number]
         return True
 
@@ -124,13 +124,13 @@ class Attempts:
         """What a failed call or stream tells of the member and of the token it carried."""
         judgement = etcd_errors.judge(failure, writes=False)
         if judgement.again is Again.NEW_TOKEN:
-            self._token.refused(token)
+            self.token.refused(token)
         if failure.status == "UNAVAILABLE" and not failure.text.startswith("etcdserver: "):
-            self._failover.silent(endpoint, now_s, failure.text)  # the connection, not the member, said so
+            self.failover.silent(endpoint, now_s, failure.text)  # the connection, not the member, said so
         elif judgement.error.reason is Reason.NO_LEADER:
-            self._failover.leaderless(endpoint, now_s)
+            self.failover.leaderless(endpoint, now_s)
         elif failure.status != "DEADLINE_EXCEEDED":  # that is our own clock, it tells nothing
-            self._failover.heard(endpoint, now_s)
+            self.failover.heard(endpoint, now_s)
 
     def _current(self, number: int, serial: int) -> _Attempt | None:
         attempt = self._attempts.get(number)
@@ -148,18 +148,18 @@ class Attempts:
         if now_s >= attempt.deadline_s:
             return [self._finish(number, self._too_late(attempt))]
         endpoint = None
-        if now_s >= attempt.not_before_s and self._token.ready:
-            endpoint = self._failover.choose(now_s)
+        if now_s >= attempt.not_before_s and self.token.ready:
+            endpoint = self.failover.choose(now_s)
             if endpoint is None and attempt.effect is Effect.STALE_NONE:
-                endpoint = self._failover.any_alive()
+                endpoint = self.failover.any_alive()
         if endpoint is None:
             self._waiting[number] = None
             return []
         self._waiting.pop(number, None)
         attempt.endpoint = endpoint
-        attempt.token = self._token.value
+        attempt.token = self.token.value
         attempt.serial += 1
-        self._failover.sent(endpoint, now_s)
+        self.failover.sent(endpoint, now_s)
         needs_leader = attempt.effect is not Effect.STALE_NONE
         timeout_s = attempt.deadline_s - now_s
         return [Send(number, attempt.serial, endpoint, attempt.token, timeout_s, needs_leader)]
@@ -174,7 +174,7 @@ class Attempts:
             attempt = self._attempts.get(number)
             if attempt is not None and not attempt.endpoint:
                 work += self._try(number, attempt, now_s)
-        if self._waiting and (self._failover.choose(now_s) or self._failover.any_alive()):
+        if self._waiting and (self.failover.choose(now_s) or self.failover.any_alive()):
             for number in list(self._waiting):
                 work += self._try(number, self._attempts[number], now_s)
         return work
@@ -209,10 +209,10 @@ class Attempts:
 
     def _too_late(self, attempt: _Attempt) -> AtollError:
         """Of a request that is certainly not applied."""
-        situation = self._failover.situation()
+        situation = self.failover.situation()
         reason = Reason.NO_LEADER if situation is Situation.NO_LEADER else Reason.TIMEOUT
         last = f"; last: {attempt.error}" if attempt.error is not None else ""
-        message = f"no answer in time, {situation.value}: {self._failover.describe()}{last}"
+        message = f"no answer in time, {situation.value}: {self.failover.describe()}{last}"
         return etcd_errors.unavailable(message, reason)
 
 

@@ -13,7 +13,7 @@ import functools
 import itertools
 import threading
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import msgspec
 
@@ -22,17 +22,16 @@ from atoll.runtime.actor import Actor
 from atoll.runtime.clock import BootClock, Clock
 from atoll.runtime.logs import Log
 from atoll.runtime.rng import Rng, system_rng
-from atoll.store import api, etcd_link, etcd_messages, etcd_status, keep_alive
+from atoll.store import api, etcd_link, etcd_messages, etcd_status
 from atoll.store.api import Cancel, Done, Outcome, Request, Watch, WatchSink
 from atoll.store.attempts import Attempts, Drop, Effect, Finish, Send, Work
 from atoll.store.etcd_errors import Failure
-from atoll.store.etcd_link import Link, Security, Stream
+from atoll.store.etcd_link import Ended, Link, Security
 from atoll.store.etcd_messages import Call
+from atoll.store.etcd_streams import Step, Streams
 from atoll.store.etcd_token import Token
 from atoll.store.etcd_url import EtcdAddress
-from atoll.store.etcd_watches import Delivery, Watches
 from atoll.store.failover import Failover, Limits, Situation
-from atoll.store.keep_alive import KeepAlives
 from atoll.wire.etcd import messages
 from atoll.wire.etcd.services import METHODS
 
@@ -40,28 +39,13 @@ REQUEST_TIMEOUT_S: Final = (
     15.0  # of a request without its own; etcd's own answer "timed out" comes at about 7 s
 )
 LOGIN_TIMEOUT_S: Final = 5.0
-KEEP_ALIVE_LINGER_S: Final = 30.0  # a keep-alive stream stays open so long after its last renewal
-
 _WRITES = (api.Put, api.Delete, api.Compact, api.LeaseGrant, api.LeaseRevoke)
-
-Step: TypeAlias = Callable[[float], None]  # something to do on the driver's thread, at the time given
 
 
 class _Request(msgspec.Struct):
     call: Call
     done: Done
     cancel: Cancel | None = None
-    link: Link | None = None
-
-
-class _Slot:
-    """The place of one stream: on which link it is, and which stream it is of those that were."""
-
-    def __init__(self) -> None:
-        self.link: Link | None = None
-        self.stream: Stream | None = None
-        self.token = ""
-        self.serial = 0
 
 
 class EtcdDriver:
@@ -82,46 +66,38 @@ class EtcdDriver:
         self._failover = Failover(address.endpoints, rng or system_rng(), self._limits)
         self._token = Token(needed=bool(address.user))
         self._attempts = Attempts(self._failover, self._token)
-        self._watches = Watches(with_token=bool(address.user))
-        self._keep_alives = KeepAlives()
-        self._renewals: dict[int, Done] = {}
+        self._actor: Actor[Step] = Actor("etcd driver", self._clock, self._turn)
+        self._streams = Streams(self._attempts, self._link, self._actor.post, with_token=bool(address.user))
         self._requests: dict[int, _Request] = {}
         self._links: dict[str, Link] = {}
-        self._watch_slot, self._keep_alive_slot = _Slot(), _Slot()
         self._numbers = itertools.count(1)
         self._log = Log("store").bind(cluster=address.text())
         self._situation = Situation.UNTRIED
         self._closed = False  # to callers
         self._over = False  # to the driver's thread
         self._gate = threading.Lock()  # between callers and close
-        self._actor: Actor[Step] = Actor("etcd driver", self._clock, self._turn)
         self._actor.start()
 
     # ------------------------------------------------------------------------------ Driver, any thread
 
     def submit(self, request: Request, done: Done, timeout_s: float | None = None) -> None:
         timeout_s = REQUEST_TIMEOUT_S if timeout_s is None else timeout_s
-        number = next(self._numbers)
-        match request:
-            case api.LeaseKeepAlive(lease):
-                step: Step = functools.partial(self._renew, number, lease, timeout_s, done)
-            case api.StatusRequest():
-                step = functools.partial(self._status, timeout_s, done)
-            case _:
-                try:
-                    call = etcd_messages.call_of(request)
-                except (ValueError, TypeError) as error:  # a number or a type that the message cannot hold
-                    done(AtollError(Code.INVALID, f"the request does not fit etcd's messages: {error}"))
-                    return
-                step = functools.partial(self._begin, call, _effect(request), timeout_s, done)
-        if not self._post(step):
+        try:
+            step = self._step_for(request, timeout_s, done)
+        except (ValueError, TypeError) as error:  # a number or a type that the message cannot hold
+            done(_does_not_fit(error))
+            return
+        if not self._try_post(step):
             done(etcd_link.closed())
 
     def watch(self, watch: Watch, sink: WatchSink) -> Cancel:
         watch_id = next(self._numbers)
-        if not self._post(
-            lambda _now_s: self._send(self._watch_slot, self._watches.add(watch_id, watch, sink))
-        ):
+        try:
+            etcd_messages.watch_create_message(watch, watch_id=watch_id, start_revision=watch.start_revision)
+        except (ValueError, TypeError) as error:
+            sink(_does_not_fit(error))
+            return lambda: None
+        if not self._try_post(lambda _now_s: self._streams.watch(watch_id, watch, sink)):
             sink(etcd_link.closed())
         return lambda: self._cancel_watch(watch_id)
 
@@ -138,9 +114,20 @@ class EtcdDriver:
         return self._situation
 
     def _cancel_watch(self, watch_id: int) -> None:
-        self._post(lambda _now_s: self._send(self._watch_slot, self._watches.cancel(watch_id)))
+        self._try_post(lambda _now_s: self._streams.cancel_watch(watch_id))
 
-    def _post(self, step: Step) -> bool:
+    def _step_for(self, request: Request, timeout_s: float, done: Done) -> Step:
+        match request:
+            case api.LeaseKeepAlive(lease):
+                messages.LeaseKeepAliveRequest(ID=lease)
+                return functools.partial(self._streams.renew, next(self._numbers), lease, timeout_s, done)
+            case api.StatusRequest():
+                return functools.partial(self._status, timeout_s, done)
+        call = etcd_messages.call_of(request)
+        return functools.partial(self._begin, call, _effect(request), timeout_s, done)
+
+    def _try_post(self, step: Step) -> bool:
+        """False when the driver is closed: nothing is read any more."""
         with self._gate:
             if not self._closed:
                 self._actor.post(step)
@@ -168,9 +155,7 @@ class EtcdDriver:
         if self._over:
             return None
         self._do(self._attempts.turn(now_s))
-        self._end_late_renewals(now_s)
-        self._follow(self._watch_slot, "Watch.Watch", bool(self._watches), now_s)
-        self._follow(self._keep_alive_slot, "Lease.LeaseKeepAlive", self._renews(now_s), now_s)
+        self._streams.follow(now_s)
         self._log_in(now_s)
         self._probe(now_s)
         self._note_situation()
@@ -179,16 +164,23 @@ class EtcdDriver:
     @property
     def _busy(self) -> bool:
         """Whether anybody cares how the cluster is."""
-        return bool(self._attempts or self._keep_alives or self._watches)
+        return bool(self._attempts or self._streams)
 
     def _next_s(self, now_s: float) -> float | None:
-        times = [self._attempts.next_due_s(), self._keep_alives.next_due_s()]
+        times = [self._attempts.next_due_s(), self._streams.next_due_s()]
         times.append(self._failover.next_probe_s(busy=self._busy))
         if self._busy:
             times.append(self._token.next_due_s())
-        if self._keep_alive_slot.stream is not None:
-            times.append(self._keep_alives.last_used_s + KEEP_ALIVE_LINGER_S)
         return min((at_s for at_s in times if at_s is not None and at_s > now_s), default=None)
+
+    def _on_thread(self, step: Callable[..., None], *known: Any) -> Ended:
+        """What gRPC calls with an outcome, however late: ``step`` gets it, and the time, on this thread."""
+        return lambda outcome: self._actor.post(functools.partial(step, *known, outcome))
+
+    def _link(self, endpoint: str) -> Link:
+        if endpoint not in self._links:
+            self._links[endpoint] = Link(endpoint, self._security)
+        return self._links[endpoint]
 
     # ------------------------------------------------------------------------------ requests
 
@@ -212,8 +204,7 @@ class EtcdDriver:
     def _call(self, send: Send) -> None:
         request = self._requests[send.number]
         link = self._link(send.endpoint)
-        ended = functools.partial(self._post_ended, send.number, send.serial, link)
-        request.link = link
+        ended = self._on_thread(self._ended, send.number, send.serial, link)
         request.cancel = link.call(
             METHODS[request.call.method],
             request.call.message,
@@ -221,9 +212,6 @@ class EtcdDriver:
             etcd_link.metadata(send.token, needs_leader=send.needs_leader),
             ended,
         )
-
-    def _post_ended(self, number: int, serial: int, link: Link, outcome: Any) -> None:
-        self._actor.post(functools.partial(self._ended, number, serial, link, outcome))
 
     def _ended(self, number: int, serial: int, link: Link, outcome: Any, now_s: float) -> None:
         link.release()
@@ -255,92 +243,6 @@ class EtcdDriver:
 
         say(None)
 
-    # ------------------------------------------------------------------------------ renewals
-
-    def _renew(self, number: int, lease: int, timeout_s: float, done: Done, now_s: float) -> None:
-        self._renewals[number] = done
-        if self._keep_alives.renew(number, lease, now_s, timeout_s):
-            self._send(self._keep_alive_slot, [messages.LeaseKeepAliveRequest(ID=lease)])
-
-    def _renews(self, now_s: float) -> bool:
-        return bool(self._keep_alives) or now_s < self._keep_alives.last_used_s + KEEP_ALIVE_LINGER_S
-
-    def _end_late_renewals(self, now_s: float) -> None:
-        for number in self._keep_alives.expire(now_s):
-            self._renewals.pop(number)(keep_alive.too_late(self._failover))
-
-    # ------------------------------------------------------------------------------ streams
-
-    def _follow(self, slot: _Slot, method: str, wanted: bool, now_s: float) -> None:
-        """Let the stream be where it should be: on a good member, or nowhere."""
-        if slot.link is not None and not (wanted and self._failover.is_good(slot.link.endpoint)):
-            self._lose(slot)
-        if slot.link is None and wanted and self._token.ready:
-            endpoint = self._failover.choose(now_s)
-            if endpoint is not None:
-                self._open(slot, method, endpoint)
-
-    def _open(self, slot: _Slot, method: str, endpoint: str) -> None:
-        slot.link = self._link(endpoint)
-        slot.token = self._token.value
-        slot.serial += 1
-        heard = functools.partial(self._post_heard, slot, slot.serial)
-        slot.stream = slot.link.stream(METHODS[method], slot.token, heard)
-        if slot is self._watch_slot:
-            self._send(slot, self._watches.opened())
-        else:
-            leases = self._keep_alives.opened()
-            self._send(slot, [messages.LeaseKeepAliveRequest(ID=lease) for lease in leases])
-
-    def _send(self, slot: _Slot, requests: list[Any]) -> None:
-        for request in requests:
-            if slot.stream is not None:
-                slot.stream.send(request)
-
-    def _post_heard(self, slot: _Slot, serial: int, message: Any) -> None:
-        self._actor.post(functools.partial(self._heard, slot, serial, message))
-
-    def _heard(self, slot: _Slot, serial: int, message: Any, now_s: float) -> None:
-        if slot.link is None or slot.serial != serial:
-            return  # of a stream that was given up
-        if isinstance(message, Failure):
-            self._stream_failed(slot, slot.link.endpoint, message, now_s)
-            return
-        self._failover.heard(slot.link.endpoint, now_s)
-        if slot is self._watch_slot:
-            self._heard_watch(message)
-        else:
-            self._heard_renewal(message)
-
-    def _heard_watch(self, message: Any) -> None:
-        heard = self._watches.heard(message)
-        if heard.token_doubted:
-            self._token.refused(self._watch_slot.token)
-            self._lose(self._watch_slot)
-        self._deliver(heard.deliveries)
-
-    def _heard_renewal(self, message: Any) -> None:
-        number = self._keep_alives.heard(message.ID)
-        if number is not None:
-            self._renewals.pop(number)(etcd_messages.keep_alive_result(message))
-
-    def _stream_failed(self, slot: _Slot, endpoint: str, failure: Failure, now_s: float) -> None:
-        """Also an end that blames nobody makes the member prove itself, by a probe, before it is used again."""
-        self._lose(slot)
-        self._attempts.learn(endpoint, slot.token, failure, now_s)
-        if self._failover.is_good(endpoint):
-            self._failover.silent(endpoint, now_s, failure.text)
-
-    def _lose(self, slot: _Slot) -> None:
-        if slot.stream is not None:
-            slot.stream.close()
-        slot.link = slot.stream = None
-        (self._watches if slot is self._watch_slot else self._keep_alives).lost()
-
-    def _deliver(self, deliveries: list[Delivery]) -> None:
-        for sink, told in deliveries:
-            sink(told)
-
     # ------------------------------------------------------------------------------ login and probes
 
     def _log_in(self, now_s: float) -> None:
@@ -349,11 +251,8 @@ class EtcdDriver:
             return
         link = self._link(endpoint)
         message = messages.AuthenticateRequest(name=self.address.user, password=self.address.password)
-        ended = functools.partial(self._post_logged_in, link)
+        ended = self._on_thread(self._logged_in, link)
         link.call(METHODS["Auth.Authenticate"], message, LOGIN_TIMEOUT_S, etcd_link.metadata(""), ended)
-
-    def _post_logged_in(self, link: Link, outcome: Any) -> None:
-        self._actor.post(functools.partial(self._logged_in, link, outcome))
 
     def _logged_in(self, link: Link, outcome: Any, now_s: float) -> None:
         link.release()
@@ -364,19 +263,15 @@ class EtcdDriver:
         self._attempts.learn(link.endpoint, "", outcome, now_s)
         if refused is not None:
             self._do(self._attempts.refuse_all(refused))
-            self._deliver(self._watches.end(refused))
-            self._end_renewals(refused)
+            self._streams.end(refused)
 
     def _probe(self, now_s: float) -> None:
         for endpoint in self._failover.probes(now_s, busy=self._busy):
             link = self._link(endpoint)
-            ended = functools.partial(self._post_probed, link)
+            ended = self._on_thread(self._probed, link)
             timeout_s = self._limits.probe_timeout_s
             method = METHODS["Maintenance.Status"]
             link.call(method, messages.StatusRequest(), timeout_s, [], ended)
-
-    def _post_probed(self, link: Link, outcome: Any) -> None:
-        self._actor.post(functools.partial(self._probed, link, outcome))
 
     def _probed(self, link: Link, outcome: Any, now_s: float) -> None:
         link.release()
@@ -393,11 +288,6 @@ class EtcdDriver:
 
     # ------------------------------------------------------------------------------ links and the end
 
-    def _link(self, endpoint: str) -> Link:
-        if endpoint not in self._links:
-            self._links[endpoint] = Link(endpoint, self._security)
-        return self._links[endpoint]
-
     def _replace(self, link: Link) -> None:
         """A connection into silence would wait for TCP's growing pauses; a new one finds the member at once."""
         if self._links.get(link.endpoint) is link:
@@ -413,20 +303,16 @@ class EtcdDriver:
             )
             say("etcd situation", situation=situation.value, members=self._failover.describe())
 
-    def _end_renewals(self, error: AtollError) -> None:
-        for number in self._keep_alives.close():
-            self._renewals.pop(number)(error)
-
     def _end(self, _now_s: float) -> None:
         self._over = True
         self._do(self._attempts.close())
-        self._end_renewals(etcd_link.closed())
-        self._deliver(self._watches.end(etcd_link.closed()))
-        for slot in (self._watch_slot, self._keep_alive_slot):
-            if slot.stream is not None:
-                slot.stream.close()
+        self._streams.close(etcd_link.closed())
         for link in self._links.values():
             link.close()
+
+
+def _does_not_fit(error: Exception) -> AtollError:
+    return AtollError(Code.INVALID, f"the request does not fit etcd's messages: {error}")
 
 
 def _effect(request: Request) -> Effect:
