@@ -22,10 +22,10 @@ from typing import Any
 
 import pytest
 
-from tests.soaking import Rows, SoakReport, mark_of
+from tests.soaking import SoakReport, mark_of, rows_of
 from tools import environment
+from tools.rows import describe
 
-_ROWS = pytest.StashKey[Rows]()
 _NO_CHUNK = (0, None)
 
 
@@ -41,7 +41,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_ROWS] = Rows()
     config.pluginmanager.register(_GroupTimes(), "atoll-group-times")
     if config.getoption("--soak"):
         config.pluginmanager.register(_Soak(config), "atoll-soak")
@@ -80,7 +79,7 @@ def seed(_chunk: tuple[int, int], request: pytest.FixtureRequest) -> int:
 @pytest.fixture
 def soak_report(request: pytest.FixtureRequest) -> SoakReport:
     """Takes the rows of reliability.md that this test measures; they are printed at the end of every run."""
-    return SoakReport(request.node.nodeid, request.config.stash[_ROWS])
+    return SoakReport(request.node)
 
 
 @pytest.fixture(scope="session")
@@ -108,14 +107,17 @@ class _GroupTimes:
     def __init__(self) -> None:
         self.took_s: dict[str, float] = defaultdict(float)
         self.count: dict[str, int] = defaultdict(int)
+        self.rows: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         group = "/".join(report.nodeid.split("/")[1:2]) or "tests"
         self.took_s[group] += report.duration
         self.count[group] += report.when == "call"
+        if report.when == "call":
+            self.rows += [describe(row) for row in rows_of(report)]
 
-    def pytest_terminal_summary(self, terminalreporter: Any, config: pytest.Config) -> None:
-        for line in config.stash[_ROWS].lines():
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        for line in self.rows:
             terminalreporter.write_line(line)
         if len(self.took_s) > 1:
             terminalreporter.section("time per group")
@@ -146,8 +148,8 @@ class _Soak:
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, Any, Any]:
         report = yield
         if self.out is not None and (report.when == "call" or report.failed):
-            rows = item.config.stash[_ROWS].of(item.nodeid)
-            record = {"node": item.nodeid, "outcome": report.outcome, "took_s": report.duration, "rows": rows}
+            record = {"node": item.nodeid, "outcome": report.outcome, "took_s": report.duration}
+            record["rows"] = rows_of(report)
             with self.out.open("a") as file:
                 file.write(json.dumps(record) + "\n")
         return report

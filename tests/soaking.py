@@ -5,16 +5,14 @@ Rule: a row is plain data (JSON), so that the pieces of a long test can be added
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from tools.rows import describe
-
 Row = dict[str, Any]
+_PROPERTY = "soak-row"
 
 
 @dataclass(frozen=True)
@@ -27,28 +25,13 @@ class SoakMark:
     chunk: int = 0  # 0: in one piece
 
 
-class Rows:
-    """The rows of one run of pytest, by test."""
-
-    def __init__(self) -> None:
-        self._by_node: dict[str, list[Row]] = defaultdict(list)
-
-    def add(self, node: str, row: Row) -> None:
-        self._by_node[node].append(row)
-
-    def of(self, node: str) -> list[Row]:
-        return self._by_node[node]
-
-    def lines(self) -> list[str]:
-        return [describe(row) for rows in self._by_node.values() for row in rows]
-
-
 class SoakReport:
     """One test's way to say what it measured."""
 
-    def __init__(self, node: str, rows: Rows) -> None:
-        self._node = node
-        self._rows = rows
+    def __init__(self, item: pytest.Item) -> None:
+        self._properties = (
+            item.user_properties
+        )  # they travel with the test's report, also from another process
 
     def row(
         self,
@@ -64,7 +47,12 @@ class SoakReport:
         """
         measured = {name: list(values) for name, values in (samples or {}).items()}
         row = {"case": case, "rounds": rounds, "violations": violations, "samples": measured}
-        self._rows.add(self._node, {**row, "figures": dict(figures or {})})
+        self._properties.append((_PROPERTY, {**row, "figures": dict(figures or {})}))
+
+
+def rows_of(report: pytest.TestReport) -> list[Row]:
+    """What the reported test measured."""
+    return [row for name, row in report.user_properties if name == _PROPERTY and isinstance(row, dict)]
 
 
 def mark_of(item: Any) -> SoakMark:

@@ -41,7 +41,7 @@ def check(python: Path, arguments: Sequence[str]) -> int:
 
 def test(python: Path, arguments: Sequence[str]) -> int:
     """Lint and every test there is; ``arguments`` go to pytest."""
-    return _lint_then(python, [*arguments])
+    return _lint_then(python, ["-n", str(PARALLEL_MAX), "--dist", "loadfile", *arguments])
 
 
 def module(python: Path, name: str, arguments: Sequence[str]) -> int:
