@@ -8,19 +8,30 @@ last instant of the old one).
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from statistics import quantiles
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import pytest
 
 from tests.e2e.atoll import Node
-from tests.e2e.failures.arena import ELECTION_TIMEOUT_S, Arena, OneMachine, Play, arena
+from tests.e2e.failures.arena import (
+    ELECTION_TIMEOUT_S,
+    QUIET_S,
+    Arena,
+    LeadPlay,
+    OneMachine,
+    Play,
+    arena,
+)
 from tests.e2e.lead import CLOCK
 from tests.soaking import SoakReport
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.peers
+
+P = TypeVar("P", bound=Play)
 
 TTL_S = 3
 STALL_S = 1.5  # writes to etcd while it elects, at this election timeout; measured 0.7 s on a quiet machine
@@ -156,9 +167,19 @@ def leader_is_paused(play: Play, _stage: Arena, _number: int) -> float:
 
 
 def etcd_leader_is_paused(play: Play, stage: Arena, _number: int) -> float | None:
+    return _etcd_leader_fails(play, stage.cluster.leader().pause)
+
+
+def etcd_leader_is_killed(play: Play, stage: Arena, _number: int) -> float | None:
+    """For ``atoll lead``, whose grace leaves a stall less room: its leader may stay or not."""
+    return _etcd_leader_fails(play, stage.cluster.leader().kill)
+
+
+def _etcd_leader_fails(play: Play, fault: Callable[[], None]) -> float | None:
+    """The leader stays (None), or another one serves in time."""
     span = play.wait_leader()
     fault_s = CLOCK.now_s()
-    stage.cluster.leader().pause()
+    fault()
     if play.wait_outlives(span, fault_s):
         return None
     return play.wait_leader(after=span).first_s - fault_s
@@ -216,7 +237,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
         node.process.wait()
 
 
-def _played(play: Play) -> Iterator[Play]:
+def _played(play: P) -> Iterator[P]:
     try:
         play.begin()
         yield play
@@ -229,6 +250,11 @@ def _played(play: Play) -> Iterator[Play]:
 def test_one_leader_in_every_failure_case(
     row: Row, stage: Arena, play: Play, rounds: int, soak_report: SoakReport
 ) -> None:
+    _judge(row, _rounds(row, stage, play, rounds), play.new_violations(), rounds, soak_report)
+
+
+def _rounds(row: Row, stage: Arena, play: Play, rounds: int) -> list[float]:
+    """The samples of all rounds; each leaves network, cluster and candidates whole."""
     samples: list[float] = []
     for number in range(rounds):
         try:
@@ -237,7 +263,56 @@ def test_one_leader_in_every_failure_case(
             stage.mend()
             play.wait_whole()
         samples += [] if took_s is None else [took_s]
-    _judge(row, samples, play.new_violations(), rounds, soak_report)
+    return samples
+
+
+# ------------------------------------------------------------------------------------------ atoll lead
+
+
+def everything_is_killed(play: LeadPlay, *_unused: object) -> float:
+    span = play.wait_leader()
+    fault_s = CLOCK.now_s()
+    play.signal_everything(span.candidate, signal.SIGKILL)
+    play.candidates[span.candidate].wait()
+    return play.wait_leader(after=span).first_s - fault_s
+
+
+def everything_is_paused(play: LeadPlay, *_unused: object) -> float:
+    """What a suspended machine's program does between its wake-up and its end, only the fence can stop."""
+    span = play.wait_leader()
+    fault_s = CLOCK.now_s()
+    play.signal_everything(span.candidate, signal.SIGSTOP)
+    following = play.wait_leader(after=span)
+    play.signal_everything(span.candidate, signal.SIGCONT)
+    wait_until(lambda: CLOCK.now_s() - play.again(span).last_s > QUIET_S, 20.0, "its program to be killed")
+    return following.first_s - fault_s
+
+
+LEAD_ROWS = [
+    Row("lead: everything killed", everything_is_killed, TTL_S + 1),
+    Row("lead: cut off from etcd", leader_is_cut_off, TTL_S + 1),
+    Row("lead: etcd leader dies", etcd_leader_is_killed, TTL_S + 1 + ELECTION_TIMEOUT_S + STALL_S),
+    Row("lead: whole etcd down", etcd_is_down),
+    Row("lead: everything paused past its TTL (writes only)", everything_is_paused, TTL_S + 1),
+]
+
+
+@pytest.fixture(scope="module")
+def lead_play(stage: Arena, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LeadPlay]:
+    yield from _played(LeadPlay(stage, tmp_path_factory.mktemp("lead-plays") / "table", TTL_S))
+
+
+@pytest.mark.soak("failures", few=1, full=FULL_ROUNDS)
+@pytest.mark.parametrize("row", LEAD_ROWS, ids=lambda row: row.case)
+def test_one_program_of_atoll_lead_in_every_failure_case(
+    row: Row, stage: Arena, lead_play: LeadPlay, rounds: int, soak_report: SoakReport
+) -> None:
+    samples = _rounds(row, stage, lead_play, rounds)
+    violations = lead_play.new_violations(writes_only=row.scene is everything_is_paused)
+    _judge(row, samples, violations, rounds, soak_report)
+
+
+# ------------------------------------------------------------------------------------------ resignations
 
 
 @pytest.mark.soak("failures", few=5, full=120)

@@ -6,6 +6,9 @@ them), which work across namespaces.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.e2e.failures import history
-from tests.e2e.lead import CLOCK, Span, Witness
+from tests.e2e.lead import CLOCK, Candidate, Span, Witness
 from tests.peers.etcd import Cluster, etcd_cluster
 from tests.peers.network import Network, network
 from tests.peers.processes import Process
@@ -94,7 +97,7 @@ class Play:
         self.ttl_s = ttl_s
         self.stamps = Witness(folder / "stamps")
         self.candidates = {name: self._candidate(name, folder) for name in CANDIDATES}
-        self._violations_seen = self._writes_seen = 0
+        self._overlaps_seen = self._stale_seen = self._writes_seen = 0
         self._folder = folder
         self._record = folder / "witness.jsonl"
         line = ["--store", stage.url, "--election", self.election, "--out", str(self._record)]
@@ -201,12 +204,44 @@ class Play:
     def history(self) -> history.History:
         return history.read(self.election, self._record)
 
-    def new_violations(self) -> int:
+    def new_violations(self, *, writes_only: bool = False) -> int:
         """Since the last call: instants at which two led, tokens that went backwards, stale writes accepted."""
         written = self.history()
-        count = len(self.stamps.violations()) + len(written.stale)
         if len(written.writes) <= self._writes_seen:
             raise AssertionError("the witness saw no leader-only write")
-        new = count - self._violations_seen
-        self._writes_seen, self._violations_seen = len(written.writes), count
-        return new
+        self._writes_seen = len(written.writes)
+        overlaps, stale = len(self.stamps.violations()), len(written.stale)
+        new_overlaps, new_stale = overlaps - self._overlaps_seen, stale - self._stale_seen
+        self._overlaps_seen, self._stale_seen = overlaps, stale
+        return new_stale if writes_only else new_stale + new_overlaps
+
+
+class LeadPlay(Play):
+    """The same with ``atoll lead``: each candidate is a supervisor, two watchdogs and, while it leads, a program."""
+
+    def __init__(self, stage: Arena | OneMachine, folder: Path, ttl_s: int) -> None:
+        self._leads: dict[str, Candidate] = {}
+        super().__init__(stage, folder, ttl_s)
+
+    def _candidate(self, name: str, folder: Path) -> Process:
+        lead = Candidate(name, self.election, self.stage.url, self.stamps)
+        line = [sys.executable, "-m", "atoll", "lead", self.election, "--id", name, "--store", self.stage.url]
+        line += ["--ttl", str(self.ttl_s), "--"]
+        line += [sys.executable, "-m", "tests.e2e.failures.program", str(self.stamps.folder)]
+        lead.supervisor = Process(line, folder / f"{name}.log", namespace=self.stage.namespace(name))
+        self._leads[name] = lead
+        return lead.supervisor
+
+    def signal_everything(self, name: str, number: int) -> None:
+        """To all processes of a candidate, as when its machine loses power or is suspended; the program first."""
+        lead = self._leads[name]
+        for pid in (lead.program, *lead.watchdogs, lead.supervisor.pid):
+            with contextlib.suppress(ProcessLookupError):  # one that woke up has killed another meanwhile
+                os.kill(pid, number)
+
+    def end(self) -> None:
+        for name, lead in self._leads.items():
+            if lead.supervisor.running:
+                self.signal_everything(name, signal.SIGCONT)
+            lead.end()
+        super().end()
