@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +39,7 @@ from atoll.store.election import Election
 from atoll.store.facts import Cause, Hold
 from atoll.store.moves import MOVES, Move, State
 
+DOCS = Path(__file__).resolve().parents[3] / "docs"
 KEYS = Keys("demo")
 LEASE = 0xA1
 OWN = KEYS.own(LEASE)
@@ -482,6 +485,21 @@ def test_who_gives_way_to_whom(paused: bool, named: str, behind: Standing | None
 def test_states_that_nothing_leaves_are_the_closed_one(state: State) -> None:
     assert any(source is state for source, _ in MOVES) == (state is not State.CLOSED)
     assert state is State.OUT or any(target is state for target in MOVES.values())
+
+
+def test_the_diagram_of_the_explanation_is_the_table() -> None:
+    drawn = set(
+        re.findall(
+            r"^    (\w+) --> (\w+): (\w+)$", (DOCS / "explanation" / "one-leader.md").read_text(), re.M
+        )
+    )
+    assert drawn == {(source.value, target.value, move.value) for (source, move), target in MOVES.items()}
+
+
+def test_every_field_cause_and_hold_is_in_the_reference() -> None:
+    page = (DOCS / "reference" / "coordination.md").read_text()
+    words = [*Candidacy.__struct_fields__, *(each.value for each in Cause), *(each.value for each in Hold)]
+    assert not [word for word in words if f"\n| `{word}` | " not in page]
 
 
 def test_every_move_is_made_somewhere_and_illegal_ones_nowhere() -> None:
