@@ -13,8 +13,8 @@ from atoll.store import api, etcd_url
 from atoll.store.api import Compare, Put, Range, Relation, Target, Txn
 from atoll.store.etcd import EtcdDriver
 from atoll.store.failover import Situation
+from atoll.testing.asking import Watching, ask, outcome
 from atoll.testing.relay import Relay
-from tests.driving import Collector, ask, outcome_of
 from tests.peers.certificates import make_certificates
 from tests.peers.etcd import Cluster, etcd_cluster
 from tests.waiting import wait_until
@@ -41,9 +41,8 @@ def open_driver(url: str) -> EtcdDriver:
 
 
 def refusal(driver: EtcdDriver, request: api.Request, timeout_s: float = 10.0) -> tuple[Code, Reason]:
-    outcome = outcome_of(driver, request, timeout_s)
-    assert isinstance(outcome, AtollError), outcome
-    return outcome.code, outcome.reason
+    error = ask(driver, request, AtollError, timeout_s=timeout_s)
+    return error.code, error.reason
 
 
 # ------------------------------------------------------------------------------------------ refusals
@@ -76,12 +75,12 @@ def test_every_refusal_of_a_request_has_its_reason(driver: EtcdDriver) -> None:
     }
     found = {request: refusal(driver, request) for request in expected}
     assert found == expected
-    assert Collector(driver, api.Watch(b"k", start_revision=2**63)).wait_error().code is Code.INVALID
+    assert Watching(driver, api.Watch(b"k", start_revision=2**63)).wait_error().code is Code.INVALID
 
 
 def test_a_watch_of_an_empty_range_is_refused_and_the_others_go_on(driver: EtcdDriver) -> None:
-    good = Collector(driver, api.Watch(b"beside"))
-    empty = Collector(driver, api.Watch(b"z", b"a"))
+    good = Watching(driver, api.Watch(b"beside"))
+    empty = Watching(driver, api.Watch(b"z", b"a"))
     assert empty.wait_error().code is Code.INVALID
     good.wait_created()
     revision = ask(driver, Put(b"beside"), api.PutResult).revision
@@ -137,24 +136,24 @@ def test_users_tokens_and_permissions_over_tls(tmp_path: Path) -> None:
         denied = (Code.DENIED, Reason.PERMISSION_DENIED)
         assert refusal(reader, Put(b"a")) == denied
         assert refusal(reader, Range(b"b")) == denied
-        seen = Collector(reader, api.Watch(b"a"))
+        seen = Watching(reader, api.Watch(b"a"))
         seen.wait_created()
-        other = Collector(reader, api.Watch(b"b"))
+        other = Watching(reader, api.Watch(b"b"))
         assert other.wait_error().code is Code.DENIED
 
-        resumed_before = seen.resumed
+        resumed_before = seen.resumptions
         (member,) = cluster.members
         member.kill()  # forgets all tokens
         member.start()
         cluster.user = ("root", "root secret")
         revision = ask(root, Put(b"a", b"2"), api.PutResult, timeout_s=30.0).revision
         seen.wait_revision(revision)
-        assert seen.resumed > resumed_before
+        assert seen.resumptions > resumed_before
 
         cluster.user = ("reader", "wrong")
         wrong = open_driver(cluster.url)
         assert refusal(wrong, Range(b"a")) == (Code.DENIED, Reason.INVALID_CREDENTIALS)
-        assert Collector(wrong, api.Watch(b"a")).wait_error().code is Code.DENIED
+        assert Watching(wrong, api.Watch(b"a")).wait_error().code is Code.DENIED
         cluster.user, cluster.certificates = None, None
         plain = open_driver(cluster.url)
         assert refusal(plain, Range(b"a"), timeout_s=1.0) == (Code.UNAVAILABLE, Reason.TIMEOUT)
@@ -237,7 +236,7 @@ def test_closing_ends_what_is_under_way(single: Cluster) -> None:
     with Relay(host, int(port)) as relay:
         driver = open_driver(f"etcd://{relay.address}")
         ask(driver, Put(b"k"), api.PutResult)
-        watch = Collector(driver, api.Watch(b"k"))
+        watch = Watching(driver, api.Watch(b"k"))
         watch.wait_created()
         relay.hold(answers_only=True)
         outcomes: list[api.Outcome] = []
@@ -257,7 +256,7 @@ def test_closing_ends_what_is_under_way(single: Cluster) -> None:
 def test_requests_renewals_and_watches_survive_each_member_in_turn(tmp_path: Path) -> None:
     with etcd_cluster(tmp_path, members=3, election_timeout_ms=500) as cluster:
         driver = open_driver(cluster.url)
-        watch = Collector(driver, api.Watch(b"k"))
+        watch = Watching(driver, api.Watch(b"k"))
         watch.wait_created()
         lease = ask(driver, api.LeaseGrant(60), api.LeaseResult).lease
         for fault, mend in (("kill", "start"), ("pause", "resume")):
@@ -283,8 +282,8 @@ def _put_until_applied(driver: EtcdDriver) -> int:
         before = ask(driver, Range(b"k"), api.RangeResult, timeout_s=20.0)
         version = before.kvs[0].version if before.kvs else 0
         guard = Compare(b"k", Target.VERSION, Relation.EQUAL, version)
-        outcome = outcome_of(driver, Txn((guard,), (Put(b"k"),)), 2.0)
-        return outcome.revision if isinstance(outcome, api.TxnResult) and outcome.succeeded else None
+        put = outcome(driver, Txn((guard,), (Put(b"k"),)), timeout_s=2.0)
+        return put.revision if isinstance(put, api.TxnResult) and put.succeeded else None
 
     return wait_until(applied, 30.0, "a put to be applied")
 

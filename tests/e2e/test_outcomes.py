@@ -17,8 +17,8 @@ from atoll.errors import AtollError, Code
 from atoll.store import etcd_url
 from atoll.store.api import Outcome, Put, Range, RangeResult
 from atoll.store.etcd import EtcdDriver
+from atoll.testing.asking import ask
 from atoll.testing.relay import Relay
-from tests.driving import ask
 from tests.peers.etcd import Cluster, etcd_cluster
 from tests.soaking import SoakReport
 from tests.waiting import wait_until

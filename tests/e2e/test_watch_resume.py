@@ -12,8 +12,8 @@ from atoll.errors import Reason
 from atoll.store import api, etcd_url
 from atoll.store.api import Delete, Event, Operation, Put, Txn, Watch
 from atoll.store.etcd import EtcdDriver
+from atoll.testing.asking import Watching, ask
 from atoll.testing.relay import Relay
-from tests.driving import Collector, ask
 from tests.peers.etcd import Cluster, etcd_cluster
 from tests.soaking import SoakReport
 from tests.waiting import wait_until
@@ -66,27 +66,27 @@ def test_a_watch_that_is_cut_in_mid_stream_misses_and_repeats_nothing(
     rng = random.Random(seed)
     whole = Watch(START, END, prev_kv=True)
     watches = [
-        Collector(through, watch) for watch in (whole, Watch(KEYS[0]), Watch(START, END, no_delete=True))
+        Watching(through, watch) for watch in (whole, Watch(KEYS[0]), Watch(START, END, no_delete=True))
     ]
     for watch in watches:
         watch.wait_created()
     first = ask(direct, Put(KEYS[0]), api.PutResult).revision
     for _ in range(rounds):
-        resumed = watches[0].resumed
+        resumed = watches[0].resumptions
         relay.cut_after(rng.randint(0, 20_000))
         for _ in range(rng.randint(1, 30)):
             ask(direct, Txn(success=some_operations(rng)), api.TxnResult)
         relay.cut()  # where too little was told for the cut above
         if rng.random() < 0.5:
             relay.cut_after(rng.randint(0, 100_000))  # while it catches up
-        wait_until(lambda before=resumed: watches[0].resumed > before, 30.0, "a resumption")  # type: ignore[misc]
+        wait_until(lambda before=resumed: watches[0].resumptions > before, 30.0, "a resumption")  # type: ignore[misc]
     last = ask(direct, Txn(success=(Put(KEYS[0]), Put(KEYS[1]))), api.TxnResult).revision
     for watch in watches:
-        watch.wait_revision(last, 60.0)
+        watch.wait_revision(last)
     differences = sum(watch.events != _history(direct, watch.watch, first, last) for watch in watches) + sum(
         _splits(watch) for watch in watches
     )
-    figures = {"resumptions": watches[0].resumed, "events": len(watches[0].events)}
+    figures = {"resumptions": watches[0].resumptions, "events": len(watches[0].events)}
     soak_report.row("watch cut in mid-stream", rounds=rounds, violations=differences, figures=figures)
     assert differences == 0
 
@@ -94,13 +94,13 @@ def test_a_watch_that_is_cut_in_mid_stream_misses_and_repeats_nothing(
 def _history(direct: EtcdDriver, watch: Watch, first: int, last: int) -> list[Event]:
     """The same watch, told later, over a connection that holds."""
     start = Watch(watch.key, watch.end, first, watch.prev_kv, watch.no_put, watch.no_delete)
-    later = Collector(direct, start)
-    later.wait_revision(last, 60.0)
+    later = Watching(direct, start)
+    later.wait_revision(last)
     later.cancel()
     return later.events
 
 
-def _splits(watch: Collector) -> int:
+def _splits(watch: Watching) -> int:
     """Revisions whose events came in more than one batch."""
     revisions = [{event.kv.mod_revision for event in batch.events} for batch in watch.batches]
     return sum(len(one & other) for one, other in zip(revisions, revisions[1:], strict=False))
@@ -109,8 +109,8 @@ def _splits(watch: Collector) -> int:
 def test_compaction_during_a_cut_is_said_and_the_watch_ends(
     direct: EtcdDriver, through: EtcdDriver, relay: Relay
 ) -> None:
-    watch = Collector(through, Watch(START, END))
-    other = Collector(through, Watch(b"quiet"))
+    watch = Watching(through, Watch(START, END))
+    other = Watching(through, Watch(b"quiet"))
     watch.wait_created()
     other.wait_created()
     seen = ask(direct, Put(KEYS[0]), api.PutResult).revision
@@ -125,7 +125,7 @@ def test_compaction_during_a_cut_is_said_and_the_watch_ends(
     assert (error.reason, error.facts["compact_revision"]) == (Reason.COMPACTED, newest)
     assert [event.kv.mod_revision for event in watch.events] == [seen]
     assert other.wait_error().reason is Reason.COMPACTED  # nothing proves that it missed nothing
-    again = Collector(through, Watch(START, END, start_revision=newest + 1))
+    again = Watching(through, Watch(START, END, start_revision=newest + 1))
     again.wait_created()
     again.wait_revision(ask(direct, Put(KEYS[1]), api.PutResult).revision)
 
@@ -133,7 +133,7 @@ def test_compaction_during_a_cut_is_said_and_the_watch_ends(
 def test_compaction_behind_the_position_does_not_matter(
     direct: EtcdDriver, through: EtcdDriver, relay: Relay
 ) -> None:
-    watch = Collector(through, Watch(START, END))
+    watch = Watching(through, Watch(START, END))
     watch.wait_created()
     seen = ask(direct, Put(KEYS[0]), api.PutResult).revision
     watch.wait_revision(seen)

@@ -17,19 +17,21 @@ R = TypeVar("R")
 ANSWER_WITHIN_S = 20.0
 
 
-def outcome(driver: Driver, request: Request, within_s: float = ANSWER_WITHIN_S) -> Outcome:
-    """The outcome of ``request``, an error included."""
+def outcome(
+    driver: Driver, request: Request, within_s: float = ANSWER_WITHIN_S, *, timeout_s: float | None = None
+) -> Outcome:
+    """The outcome of ``request``, an error included. ``timeout_s`` is the request's own, ``within_s`` the driver's."""
     answers: queue.Queue[Outcome] = queue.Queue()
-    driver.submit(request, answers.put)
+    driver.submit(request, answers.put, timeout_s)
     try:
-        return answers.get(timeout=within_s)
+        return answers.get(timeout=max(within_s, 2 * (timeout_s or 0.0)))
     except queue.Empty:
         raise AssertionError(f"no answer within {within_s} s to {request}") from None
 
 
-def ask(driver: Driver, request: Request, kind: type[R]) -> R:
+def ask(driver: Driver, request: Request, kind: type[R], *, timeout_s: float | None = None) -> R:
     """The result of ``request``, which must be a ``kind`` (``AtollError`` where it must fail)."""
-    answer = outcome(driver, request)
+    answer = outcome(driver, request, timeout_s=timeout_s)
     if not isinstance(answer, kind):
         raise AssertionError(f"{request} was answered with {answer!r}, not a {kind.__name__}")
     return answer
@@ -39,6 +41,7 @@ class Watching:
     """A watch and everything that it delivered."""
 
     def __init__(self, driver: Driver, watch: Watch) -> None:
+        self.watch = watch
         self._changed = threading.Condition()
         self._items: list[WatchBatch | AtollError] = []
         self.cancel = driver.watch(watch, self._take)
@@ -70,6 +73,20 @@ class Watching:
         """All events, once there are at least ``count`` (or the watch has ended)."""
         self._wait(lambda: len(self.events) >= count or self.error is not None, f"{count} events")
         return self.events
+
+    @property
+    def resumptions(self) -> int:
+        """How often the driver found its store again."""
+        return sum(batch.resumed for batch in self.batches)
+
+    def wait_revision(self, revision: int) -> None:
+        """Until an event of ``revision`` or a later one was delivered (or the watch has ended)."""
+
+        def delivered() -> bool:
+            events = self.events
+            return bool(events) and events[-1].kv.mod_revision >= revision
+
+        self._wait(lambda: delivered() or self.error is not None, f"event at revision {revision}")
 
     def wait_error(self) -> AtollError:
         self._wait(lambda: self.error is not None, "the end of the watch")

@@ -12,7 +12,7 @@ from atoll.errors import AtollError, Code
 from atoll.store.api import Put, PutResult
 from atoll.store.etcd import EtcdDriver
 from atoll.store.open import open_store
-from tests.driving import ask
+from atoll.testing.asking import ask
 
 
 @pytest.mark.parametrize("kind", ["memory:", "sqlite:"])
@@ -50,6 +50,8 @@ def test_grpc_is_loaded_by_the_first_request_to_etcd_only() -> None:
 import sys, threading
 from atoll.store.api import Put
 from atoll.store.open import open_store
+from atoll.testing.asking import ask
+from atoll.testing.asking import ask
 open_store("memory:").close()
 driver = open_store("etcd://127.0.0.1:1")
 assert "grpc" not in sys.modules, "opened is not yet asked"
