@@ -269,6 +269,32 @@ def test_a_store_is_backed_up_compacted_and_defragmented_while_it_serves(
     assert found.stdout == b"19\n"
 
 
+def test_a_store_is_checked_restored_and_migrated(node: atoll.Node, tmp_path: Path) -> None:
+    put = ["etcdctl", "--endpoints", node.etcd, "put", "key", "kept"]
+    subprocess.run(put, check=True, capture_output=True, timeout=60)
+    backup, here = tmp_path / "backup.db", ("--data", str(node.data))
+    assert atoll.run("store", "backup", str(backup), *here).returncode == 0
+    checked = atoll.run("store", "check", *here)
+    assert (checked.returncode, checked.stdout.startswith("sound: revision 2, 1 keys")) == (0, True), (
+        checked.stdout
+    )
+    in_use = atoll.run("store", "restore", str(backup), "--replace", *here)
+    assert (in_use.returncode != 0, "in use by process" in in_use.stderr) == (True, True)
+    node.process.kill()
+    there = atoll.run("store", "restore", str(backup), *here)
+    assert (there.returncode != 0, "replace it" in there.stderr) == (True, True)
+    restored = atoll.run("store", "restore", str(backup), "--replace", *here)
+    assert "generation" in restored.stdout and "that was there" in restored.stdout, restored.stderr
+    target = f"sqlite:{tmp_path / 'target.db'}"
+    moved = atoll.run("store", "migrate", f"sqlite:{node.data / 'store.db'}", target, *here)
+    assert moved.stdout.startswith("1 keys and 0 leases migrated"), moved.stderr
+    raw = bytearray((tmp_path / "target.db").read_bytes())
+    raw[raw.index(b"kept")] ^= 1
+    (tmp_path / "target.db").write_bytes(raw)
+    damaged = atoll.run("store", "check", "--store", target)
+    assert (damaged.returncode, "checksum" in damaged.stderr) == (1, True)
+
+
 def test_help_lists_every_command() -> None:
     shown = atoll.run("--help").stdout
     for command in (

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import atoll
-from atoll.errors import AtollError
+from atoll.errors import AtollError, Code
 from atoll.host import catalog, meters
 from atoll.host.api import Api
 from atoll.host.leader import Compactor, Leader
@@ -29,11 +29,13 @@ from atoll.runtime.listener import listen
 from atoll.runtime.logs import Log
 from atoll.runtime.rng import new_token
 from atoll.runtime.tasks import Tasks
+from atoll.store import migration
 
 TOKEN_FILE = "api-token"  # noqa: S105 - a name
 ROOT_PASSWORD_FILE = "root-password"  # noqa: S105 - a name
 FREE_BYTES_LOW = 256 * 1024 * 1024
 TASKS_STOP_WITHIN_S = 2.0
+MIGRATION_ASKED_WITHIN_S = 3.0
 DRAIN_S_MAX = 1.0  # for calls in flight when the node stops
 
 
@@ -108,7 +110,21 @@ class Node:
     async def _open_store(self) -> None:
         self.state.store = await loop.in_thread(catalog.open_store, self.settings)
         self._undo.append(("store", self._close_store))
+        if self.state.opened.embedded is None:
+            await self._refuse_unfinished()
         self.state.health.ready("store")
+
+    async def _refuse_unfinished(self) -> None:
+        """A cluster to which a migration was interrupted is no store yet (a file says so when it is opened)."""
+        try:
+            async with loop.bounded(
+                MIGRATION_ASKED_WITHIN_S, "asking the cluster for an unfinished migration"
+            ):
+                await migration.require_finished(self.state.opened.store)
+        except AtollError as error:
+            if error.code is Code.CONFLICT:
+                raise
+            self._remark(f"whether a migration to the store was finished is not known: {error.message}")
 
     async def _close_store(self, within_s: float) -> None:
         await loop.in_thread(self.state.opened.close)
