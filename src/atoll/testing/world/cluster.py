@@ -18,8 +18,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
-import msgspec
-
 from atoll.errors import AtollError, Code, Reason
 from atoll.runtime.rng import Rng
 from atoll.store.api import (
@@ -35,16 +33,16 @@ from atoll.store.api import (
     Outcome,
     Put,
     Range,
+    RangeResult,
     Request,
     Txn,
-    Watch,
     WatchBatch,
-    WatchSink,
 )
 from atoll.store.lease import LeaseTimers
 from atoll.store.mvcc import State
 from atoll.store.transaction import Transaction, compacted, lease_not_found, writes
 from atoll.testing.world.network import Network
+from atoll.testing.world.streams import Streams, Subscription
 from atoll.testing.world.virtual import Virtual
 
 MEMBERS: Final = ("etcd-0", "etcd-1", "etcd-2")
@@ -64,39 +62,17 @@ NO_LEADER: Final = AtollError(Code.UNAVAILABLE, "etcdserver: no leader", reason=
 REFUSED: Final = AtollError(Code.UNAVAILABLE, "connection refused")
 
 
-class Subscription(msgspec.Struct):
-    """One watch, on both sides of the wire. ``next_revision`` is the first that the client has not been given."""
-
-    client: str
-    watch: Watch
-    sink: WatchSink
-    lost: Callable[[Subscription], None]
-    member: str = ""
-    next_revision: int = 0
-    sent_revision: int = 0
-    arrives_s: float = 0.0
-    began: bool = False
-    live: bool = False
-    cancelled: bool = False
-
-    def picks(self, event: Event) -> bool:
-        key, watch = event.kv.key, self.watch
-        if not (watch.key <= key < watch.end if watch.end else key == watch.key):
-            return False
-        return not (watch.no_put if event.kv.version else watch.no_delete)
-
-
 Call = tuple[str, str, Request, Callable[[Outcome], None]]
 
 
 class Cluster:
     """``on_commit`` hears of each revision. Times of leases are kept on a clock of ``rate`` times true time."""
 
-    def __init__(self, virtual: Virtual, rng: Rng, network: Network, rate: float) -> None:
+    def __init__(self, virtual: Virtual, rng: Rng, network: Network) -> None:
         self._virtual = virtual
         self._rng = rng
         self._network = network
-        self.rate = rate
+        self.rate = 1.0
         self.election_timeout_s = 1.0
         self.state = State()
         self.on_commit: Callable[[tuple[Event, ...]], None] = lambda events: None
@@ -109,7 +85,7 @@ class Cluster:
         self._hanging: list[Call] = []
         self._timers = LeaseTimers()
         self._ttl_s: dict[int, int] = {}  # of every lease that ever was
-        self._subscriptions: list[Subscription] = []
+        self._streams = Streams(virtual, network)
         self._leases = 0x1000
         virtual.after(EXPIRY_POLL_S * rng.random(), self._look_for_expired)
 
@@ -167,8 +143,27 @@ class Cluster:
         events = self.state.seal()
         if events:
             self.on_commit(events)
-            for subscription in list(self._subscriptions):
+            for subscription in self._streams.served():
                 self._publish(subscription)
+
+    # ---------------------------------------------------------------------- for whoever stands outside time
+
+    def read(self, request: Range) -> RangeResult:
+        """What is there now, asked by nobody."""
+        result = Transaction(self.state, self.state.revision).run(request)
+        return result if isinstance(result, RangeResult) else RangeResult(self.state.revision)
+
+    def write(self, request: Request) -> None:
+        """Decide ``request`` now, for nobody who waits."""
+        self.decide(request)
+
+    def end_lease(self, lease: int) -> None:
+        if lease in self.state.leases:
+            self.end_leases([lease])
+
+    @property
+    def revision(self) -> int:
+        return self.state.revision
 
     # -------------------------------------------------------------------------------------------- leases
 
@@ -224,9 +219,9 @@ class Cluster:
         else:
             self._silent_members[member] = silence
         if silence is Silence.GONE:
-            for subscription in list(self._subscriptions):
+            for subscription in self._streams.served():
                 if member in (None, subscription.member):
-                    self._break(subscription)
+                    self._streams.lose(subscription)
 
     def recover(self, member: str | None = None, outlasted: bool = False) -> None:
         """There is a leader again. ``outlasted``: too late for the leases, which all end at once; otherwise the
@@ -254,7 +249,7 @@ class Cluster:
     def deliver_watches(self) -> None:
         """What watches have missed while they stalled or their member knew no leader."""
         self.watches_stall = False
-        for subscription in list(self._subscriptions):
+        for subscription in self._streams.served():
             self._publish(subscription)
 
     def heal(self) -> None:
@@ -286,16 +281,12 @@ class Cluster:
         if first < self.state.compact_revision:
             subscription.sink(compacted(first, self.state.compact_revision))
             return
-        subscription.member = member
-        subscription.next_revision, subscription.sent_revision = first, first - 1
-        subscription.live = True
-        self._subscriptions.append(subscription)
-        resumed, subscription.began = subscription.began, True
-        self._push(subscription, WatchBatch(self.state.revision, self._missed(subscription), resumed))
+        resumed = self._streams.begin(subscription, member, first)
+        batch = WatchBatch(self.state.revision, self._missed(subscription), resumed)
+        self._streams.push(subscription, batch)
 
     def cancel(self, subscription: Subscription) -> None:
-        subscription.cancelled = True
-        self._drop(subscription)
+        self._streams.cancel(subscription)
 
     def _missed(self, subscription: Subscription) -> tuple[Event, ...]:
         newest = self.state.revision
@@ -309,35 +300,9 @@ class Cluster:
         if self.watches_stall or not subscription.live or self._silent_members.get(subscription.member):
             return
         if subscription.sent_revision + 1 < self.state.compact_revision:
-            self._drop(subscription)
-            subscription.sink(compacted(subscription.sent_revision + 1, self.state.compact_revision))
+            error = compacted(subscription.sent_revision + 1, self.state.compact_revision)
+            self._streams.refuse(subscription, error)
             return
         events = self._missed(subscription)
         if events:
-            self._push(subscription, WatchBatch(self.state.revision, events))
-
-    def _push(self, subscription: Subscription, batch: WatchBatch) -> None:
-        if self._network.is_cut(subscription.member, subscription.client):
-            self._break(subscription)
-            return
-        delay_s = self._network.delay_s(subscription.member, subscription.client)
-        subscription.arrives_s = max(self._virtual.now_s + delay_s, subscription.arrives_s)
-        self._virtual.at(subscription.arrives_s, self._arrive, subscription, batch)
-
-    def _arrive(self, subscription: Subscription, batch: WatchBatch) -> None:
-        if not subscription.live:
-            return
-        if self._network.is_cut(subscription.member, subscription.client):
-            self._break(subscription)
-            return
-        subscription.next_revision = batch.revision + 1
-        subscription.sink(batch)
-
-    def _break(self, subscription: Subscription) -> None:
-        self._drop(subscription)
-        subscription.lost(subscription)
-
-    def _drop(self, subscription: Subscription) -> None:
-        subscription.live = False
-        if subscription in self._subscriptions:
-            self._subscriptions.remove(subscription)
+            self._streams.push(subscription, WatchBatch(self.state.revision, events))

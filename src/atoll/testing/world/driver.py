@@ -22,8 +22,10 @@ from atoll.store.api import (
     WatchSink,
 )
 from atoll.store.transaction import writes
-from atoll.testing.world.cluster import MEMBERS, Cluster, Subscription
+from atoll.testing.world.cluster import MEMBERS
 from atoll.testing.world.network import Network
+from atoll.testing.world.server import Server
+from atoll.testing.world.streams import Subscription
 from atoll.testing.world.virtual import Virtual
 
 RESUME_S: Final = (0.2, 0.8)
@@ -36,11 +38,11 @@ NOT_KNOWN: Final = AtollError(
 
 
 class SimulatedDriver:
-    def __init__(self, virtual: Virtual, rng: Rng, network: Network, cluster: Cluster, client: str) -> None:
+    def __init__(self, virtual: Virtual, rng: Rng, network: Network, server: Server, client: str) -> None:
         self._virtual = virtual
         self._rng = rng
         self._network = network
-        self._cluster = cluster
+        self._server = server
         self._client = client
         self._member = rng.randrange(len(MEMBERS))
         self._calls: dict[int, Done] = {}
@@ -64,7 +66,7 @@ class SimulatedDriver:
         def answer(outcome: Outcome) -> None:
             self._answer(number, outcome)
 
-        self._network.send(client, member, self._cluster.receive, member, client, request, answer)
+        self._network.send(client, member, self._server.receive, member, client, request, answer)
         self._virtual.after(timeout_s or TIMEOUT_S_DEFAULT, self._time_out, number, request)
 
     def watch(self, watch: Watch, sink: WatchSink) -> Cancel:
@@ -73,7 +75,7 @@ class SimulatedDriver:
         self._resume(subscription)
 
         def cancel() -> None:
-            self._cluster.cancel(subscription)
+            self._server.cancel(subscription)
             if subscription in self._subscriptions:
                 self._subscriptions.remove(subscription)
 
@@ -82,7 +84,7 @@ class SimulatedDriver:
     def close(self) -> None:
         self._closed = True
         for subscription in self._subscriptions:
-            self._cluster.cancel(subscription)
+            self._server.cancel(subscription)
         self._subscriptions.clear()
         calls, self._calls = self._calls, {}
         for done in calls.values():
@@ -119,7 +121,7 @@ class SimulatedDriver:
             self._resume_later(subscription)
         else:
             self._virtual.after(
-                self._network.delay_s(client, member), self._cluster.subscribe, member, subscription
+                self._network.delay_s(client, member), self._server.subscribe, member, subscription
             )
 
 

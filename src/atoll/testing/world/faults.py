@@ -209,9 +209,8 @@ def stale_reads(world: World) -> End:
 
 def lease_revoked(world: World) -> End:
     node = _target(world)
-    if node.lease in world.cluster.state.leases:
-        world.virtual.note(node.name, "loses its lease")
-        world.cluster.end_leases([node.lease])
+    world.virtual.note(node.name, "loses its lease")
+    world.server.end_lease(node.lease)
     return _done
 
 
@@ -265,36 +264,59 @@ def foreign_candidate(world: World) -> End:
     return _done
 
 
-FAULTS: Final[Mapping[str, tuple[Fault, int]]] = {
-    fault.__name__: (fault, weight)
-    for fault, weight in (
-        (pause, 4),
-        (crash, 3),
-        (cut_off, 4),
-        (requests_lost, 2),
-        (answers_cut, 3),
-        (cut_from_member, 1),
-        (slow_messages, 2),
-        (slow_then_cut_off, 3),
-        (answers_lost, 2),
-        (leader_change, 3),
-        (leader_change_outlasts_leases, 3),
-        (cluster_down, 2),
-        (quick_leader_change, 1),
-        (follower_dies, 1),
-        (member_isolated, 1),
-        (dead_lease_acknowledged, 2),
-        (dead_lease_unnoticed, 3),
-        (stale_reads, 2),
-        (lease_revoked, 1),
-        (lease_revoked_while_cut_off, 3),
-        (all_leases_end, 2),
-        (compaction, 1),
-        (resignation, 2),
-        (handover, 2),
-        (election_paused, 1),
-        (proclamation, 1),
-        (foreign_candidate, 1),
-    )
-}
-"""Name -> the fault and how often it is drawn, relative to the others."""
+def store_crashes(world: World) -> End:
+    world.virtual.note("store", "crashes")
+    world.embedded.crash()
+    return world.embedded.restart
+
+
+def disk_full(world: World) -> End:
+    world.virtual.note("store", "has a full disk")
+    world.embedded.fill_disk(True)
+    return lambda: world.embedded.fill_disk(False)
+
+
+def sync_fails(world: World) -> End:
+    world.virtual.note("store", "the next fsync will fail")
+    world.embedded.sync_fails = True
+    return _done
+
+
+def _table(*weighted: tuple[Fault, int]) -> Mapping[str, tuple[Fault, int]]:
+    return {fault.__name__: (fault, weight) for fault, weight in weighted}
+
+
+ANYWHERE: Final = _table(
+    (pause, 4),
+    (crash, 3),
+    (cut_off, 4),
+    (requests_lost, 2),
+    (answers_cut, 3),
+    (cut_from_member, 1),
+    (slow_messages, 2),
+    (slow_then_cut_off, 3),
+    (lease_revoked, 1),
+    (lease_revoked_while_cut_off, 3),
+    (compaction, 1),
+    (resignation, 2),
+    (handover, 2),
+    (election_paused, 1),
+    (proclamation, 1),
+    (foreign_candidate, 1),
+)
+ON_ETCD: Final = _table(
+    (answers_lost, 2),
+    (leader_change, 3),
+    (leader_change_outlasts_leases, 3),
+    (cluster_down, 2),
+    (quick_leader_change, 1),
+    (follower_dies, 1),
+    (member_isolated, 1),
+    (dead_lease_acknowledged, 2),
+    (dead_lease_unnoticed, 3),
+    (stale_reads, 2),
+    (all_leases_end, 2),
+)
+ON_EMBEDDED: Final = _table((store_crashes, 5), (disk_full, 4), (sync_fails, 4))
+FAULTS: Final = {**ANYWHERE, **ON_ETCD, **ON_EMBEDDED}
+"""Name -> the fault and how often it is drawn, relative to the others that are possible."""

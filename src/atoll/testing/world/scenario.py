@@ -17,11 +17,12 @@ import msgspec
 from atoll.store import acts
 from atoll.store.candidacy import Candidacy
 from atoll.testing.world.checks import Violation
-from atoll.testing.world.faults import FAULTS
+from atoll.testing.world.faults import ANYWHERE, FAULTS, ON_EMBEDDED, ON_ETCD
 from atoll.testing.world.node import Habits, Node
 from atoll.testing.world.world import World
 
 DRIFT_MAX: Final = 0.05
+EMBEDDED_EVERY: Final = 5  # every fifth seed runs over an embedded store, the others over etcd
 FAULTS_BEGIN_S: Final = 3.0
 FAULTS_END_S: Final = 50.0
 END_S_MIN: Final = 60.0
@@ -48,10 +49,13 @@ class Outcome(msgspec.Struct, frozen=True):
 class Scenario:
     def __init__(self, seed: int, keep_trace: bool = False) -> None:
         self.seed = seed
-        self.world = World(seed, keep_trace=keep_trace)
+        embedded = seed % EMBEDDED_EVERY == 0
+        self.world = World(seed, embedded=embedded, keep_trace=keep_trace)
+        self._possible = {**ANYWHERE, **(ON_EMBEDDED if embedded else ON_ETCD)}
         self._rng = self.world.rng
-        self.world.cluster.rate = self._rate()
-        self.world.cluster.election_timeout_s = self._rng.choice((0.5, 1.0, 1.0, 3.0))
+        self.world.server.rate = self._rate()
+        if not embedded:
+            self.world.server.election_timeout_s = self._rng.choice((0.5, 1.0, 1.0, 3.0))
         self._ttl_s = float(self._rng.choice((3, 4, 6)))
         self._drawn: Counter[str] = Counter()
 
@@ -104,8 +108,8 @@ class Scenario:
 
     def _drive(self) -> None:
         rng, virtual = self._rng, self.world.virtual
-        names = list(FAULTS)
-        weights = [weight for _, weight in FAULTS.values()]
+        names = list(self._possible)
+        weights = [weight for _, weight in self._possible.values()]
         for name in rng.choices(names, weights, k=rng.randint(6, 10)):
             virtual.at(rng.uniform(FAULTS_BEGIN_S, FAULTS_END_S), self._begin, name)
         virtual.run_until(FAULTS_END_S)
@@ -124,8 +128,8 @@ class Scenario:
     @property
     def _settle_s(self) -> float:
         """TTL as the store grants it, refreshed once by a leader change, expired late, waited for, found out."""
-        granted_s = max(self._ttl_s, self.world.cluster.ttl_s_min)
-        return 2.5 * granted_s + self.world.cluster.election_timeout_s + SETTLE_EXTRA_S
+        granted_s = max(self._ttl_s, self.world.server.ttl_s_min)
+        return 2.5 * granted_s + self.world.server.election_timeout_s + SETTLE_EXTRA_S
 
     def _check_recovery(self) -> None:
         world = self.world

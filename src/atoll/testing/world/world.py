@@ -10,33 +10,36 @@ from atoll.resources import election as records
 from atoll.resources.election import Control, Keys
 from atoll.runtime.rng import Rng, seeded_rng
 from atoll.store import acts, facts
-from atoll.store.api import Compact, Event, Put
+from atoll.store.api import Compact, Event, Put, Range, prefix_end
 from atoll.store.candidacy import Candidacy
 from atoll.testing.world.checks import Checks
 from atoll.testing.world.cluster import MEMBERS, Cluster
 from atoll.testing.world.driver import SimulatedDriver
+from atoll.testing.world.embedded import EmbeddedServer
 from atoll.testing.world.foreign import ForeignCandidate
 from atoll.testing.world.network import Network, both
 from atoll.testing.world.node import Node
+from atoll.testing.world.server import Server
 from atoll.testing.world.virtual import DriftingClock, Virtual
 
 
 class World:
-    """One election, ``name``, of nodes added by ``add``. ``server_rate``: how fast the cluster's clock runs."""
+    """One election, ``name``, of nodes added by ``add``, over an etcd cluster or an ``embedded`` store."""
 
     def __init__(
-        self, seed: int, *, name: str = "demo", server_rate: float = 1.0, keep_trace: bool = False
+        self, seed: int, *, name: str = "demo", embedded: bool = False, keep_trace: bool = False
     ) -> None:
         self.rng: Rng = seeded_rng(seed)
         self.name = name
         self.keys = Keys(name)
         self.virtual = Virtual(keep_trace)
         self.network = Network(self.virtual, self.rng)
-        self.cluster = Cluster(self.virtual, self.rng, self.network, server_rate)
+        kind = EmbeddedServer if embedded else Cluster
+        self.server: Server = kind(self.virtual, self.rng, self.network)
         self.nodes: dict[str, Node] = {}
         self.foreign: list[ForeignCandidate] = []
         self.checks = Checks(self.virtual, lambda: list(self.nodes.values()))
-        self.cluster.on_commit = self._committed
+        self.server.on_commit = self._committed
 
     def add(self, candidacy: Candidacy, rate: float = 1.0) -> Node:
         clock = DriftingClock(self.virtual, rate, 1000.0 * self.rng.random())
@@ -47,12 +50,26 @@ class World:
         return node
 
     def connect(self, client: str) -> SimulatedDriver:
-        return SimulatedDriver(self.virtual, self.rng, self.network, self.cluster, client)
+        return SimulatedDriver(self.virtual, self.rng, self.network, self.server, client)
 
     def add_foreign(self, client: str, stays_s: float) -> ForeignCandidate:
         foreign = ForeignCandidate(self.virtual, self.connect(client), self.name, stays_s)
         self.foreign.append(foreign)
         return foreign
+
+    @property
+    def cluster(self) -> Cluster:
+        """The etcd cluster; only in a World that has one."""
+        if not isinstance(self.server, Cluster):
+            raise TypeError("this World has an embedded store, no etcd cluster")
+        return self.server
+
+    @property
+    def embedded(self) -> EmbeddedServer:
+        """The embedded store; only in a World that has one."""
+        if not isinstance(self.server, EmbeddedServer):
+            raise TypeError("this World has an etcd cluster, no embedded store")
+        return self.server
 
     # ---------------------------------------------------------------------------------------------- looking
 
@@ -65,8 +82,8 @@ class World:
         leader = self.leader()
         order = {
             kv.lease: kv.create_revision
-            for kv in self.cluster.state.current()
-            if self.keys.lease_of(kv.key) and kv.key.startswith(self.keys.queue)
+            for kv in self.server.read(Range(self.keys.queue, prefix_end(self.keys.queue))).kvs
+            if self.keys.lease_of(kv.key)
         }
         standing = [(order[p.lease], p) for p in self.nodes.values() if p is not leader and p.lease in order]
         return [node for _, node in sorted(standing, key=lambda pair: pair[0])]
@@ -83,22 +100,21 @@ class World:
 
     def control(self, **wishes: bool | str) -> None:
         """Write the operator's wishes, as ``store.elections`` does: what is not named stays."""
-        state = self.cluster.state
-        kv = state.get(self.keys.control, state.revision)
-        old = records.decode(Control, kv.value) if kv else Control()
+        found = self.server.read(Range(self.keys.control)).kvs
+        old = records.decode(Control, found[0].value) if found else Control()
         new = Control(
             paused=bool(wishes.get("paused", old.paused)),
             handover_to=str(wishes.get("handover_to", old.handover_to)),
         )
-        self.cluster.decide(Put(self.keys.control, records.encode(new)))
+        self.server.write(Put(self.keys.control, records.encode(new)))
 
     def compact(self) -> None:
-        self.cluster.decide(Compact(self.cluster.state.revision))
+        self.server.write(Compact(self.server.revision))
 
     def heal(self) -> None:
         """End every fault. Crashed nodes start again, foreign candidates go."""
         self.network.mend_all()
-        self.cluster.heal()
+        self.server.heal()
         for foreign in self.foreign:
             foreign.leave()
         for node in self.nodes.values():
@@ -118,7 +134,7 @@ class World:
     def _committed(self, events: tuple[Event, ...]) -> None:
         for event in events:
             verb = "deleted" if event.is_delete else "put"
-            self.virtual.note("etcd", f"{event.kv.mod_revision} {verb} {event.kv.key.decode()}")
+            self.virtual.note("store", f"{event.kv.mod_revision} {verb} {event.kv.key.decode()}")
         self.checks.committed(events)
 
 
