@@ -12,12 +12,11 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.crash.disks import small_disk
 from tests.e2e.crash.rules import Told, violations
 from tests.soaking import SoakReport
 
@@ -94,19 +93,6 @@ def test_no_acknowledged_write_is_lost_when_the_writer_is_killed(
     assert acks > 0
 
 
-@contextmanager
-def small_disk(folder: Path) -> Iterator[Path]:
-    """A file system of a few megabytes (needs root)."""
-    folder.mkdir()
-    subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={TMPFS_BYTES},mode=0700", "tmpfs", str(folder)], check=True
-    )
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
 @pytest.mark.soak("crash", few=2, full=100, chunk=20)
 @pytest.mark.timeout(900)
 def test_a_full_disk_loses_nothing_and_says_so(
@@ -116,7 +102,7 @@ def test_a_full_disk_loses_nothing_and_says_so(
     acks = refused = 0
     for number in range(rounds):
         chance = random.Random(seed + number)
-        with small_disk(tmp_path / f"disk-{number}") as folder:
+        with small_disk(tmp_path / f"disk-{number}", TMPFS_BYTES) as folder:
             ballast = folder / "ballast"
             ballast.write_bytes(b"b" * chance.randrange(*BALLAST_BYTES))
             writing = Writing(folder / "store.db")

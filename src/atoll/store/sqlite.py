@@ -15,6 +15,7 @@ swallows the errors of its fsync.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import os
@@ -79,15 +80,22 @@ class SqliteJournal:
     def start(self, progress: Progress) -> None:
         """Raises DENIED or EXHAUSTED where the file cannot be written."""
         self._progress = progress
+        with contextlib.ExitStack() as undo:
+            self._open(undo)
+            undo.pop_all()
+        self._worker = Worker("atoll-store-journal", self._run)
+
+    def _open(self, undo: contextlib.ExitStack) -> None:
+        """``undo`` closes what a failure left open."""
         try:
             self._connection = sqlite_file.connect(self._path, read_only=False)
+            undo.callback(self._connection.close)
             for setting in ("journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 0"):
                 self._connection.execute(f"PRAGMA {setting}").fetchall()
             [self._page_bytes] = self._connection.execute("PRAGMA page_size").fetchone()
             self._measure()
         except sqlite3.Error as error:
             raise sqlite_file.explain(error, self._path, "opening") from error
-        self._worker = Worker("atoll-store-journal", self._run)
 
     def append(self, write: Write) -> None:
         self._appended.append(write)
@@ -345,6 +353,9 @@ def open_sqlite(
     try:
         if not path.exists() or path.stat().st_size == 0:
             sqlite_file.create(path)
+        elif not os.access(path, os.R_OK | os.W_OK):  # SQLite would quietly open it for reading only
+            text = f"the store {path} cannot be written; change its mode, or name another path"
+            raise AtollError(Code.DENIED, text, reason=Reason.PERMISSION_DENIED)
         store = SqliteStore(path, owner, limits, retention)
         opened = accept_unfinished or not store.holds(migration.UNFINISHED_KEY)
         if not opened:

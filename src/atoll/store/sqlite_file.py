@@ -39,6 +39,9 @@ FORMAT = 1
 POSITION_BITS = 20
 """A revision has at most 2**20 events, and there are at most 2**43 revisions: 21 years at 13,000 a second."""
 
+OPENING_BYTES_MIN = 65_536
+"""Opening needs room for SQLite's shared-memory file; with less, its I/O errors mean a full disk."""
+
 _MAGIC = b"SQLite format 3\0"
 _HEADER_BYTES = 100
 _SCHEMA = f"""
@@ -79,7 +82,10 @@ def explain(error: sqlite3.Error, path: Path, doing: str) -> AtollError:
     """The ``AtollError`` for an error of SQLite while nothing of the request can have been kept."""
     name = getattr(error, "sqlite_errorname", "")
     text = f"{doing} the store {path}: {error}"
-    if name == "SQLITE_FULL":
+    starved = name.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN")) and (
+        disk.free_bytes(path.parent) < OPENING_BYTES_MIN
+    )
+    if name == "SQLITE_FULL" or starved:
         return AtollError(Code.EXHAUSTED, f"{text}; make room on its disk", reason=Reason.NO_SPACE)
     if name.startswith(("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH")):
         return AtollError(Code.DENIED, f"{text}; it must be writable", reason=Reason.PERMISSION_DENIED)
