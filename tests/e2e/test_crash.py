@@ -23,6 +23,7 @@ from tests.soaking import SoakReport
 ROUNDS_A_STORE = 10  # then a new store, because entries pile up
 KILL_AFTER_S = (0.05, 0.6)  # of the start of the process; opening takes a part of it
 BOUND_S = 30.0
+STOP_BOUND_S = 8.0  # the very next commit stops the store
 TMPFS_BYTES = 8 * 1024 * 1024
 BALLAST_BYTES = (5 * 1024 * 1024, 7 * 1024 * 1024)  # more than the store's log, which must be folded to go on
 
@@ -166,7 +167,7 @@ def test_a_failing_fsync_stops_the_store_and_acknowledges_nothing(
         assert writing.listen(BOUND_S, enough="ack")
         writing.listen(random.Random(seed + number).uniform(0, 0.2))
         trigger.touch()
-        writing.listen(BOUND_S, enough="stopped")
+        writing.listen(STOP_BOUND_S, enough="stopped")
         writing.kill()
         told = writing.told
         if not told.stopped or told.acks_after_unknown or not told.unknown:
