@@ -267,10 +267,6 @@ class Cluster:
         """So quickly that nobody's request fails: only the leases notice."""
         self.recover()
 
-    @property
-    def is_silent(self) -> bool:
-        return self._silence is not None
-
     # ------------------------------------------------------------------------------------------- watching
 
     def subscribe(self, member: str, subscription: Subscription) -> None:

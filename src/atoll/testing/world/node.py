@@ -105,10 +105,6 @@ class Node:
             self.tell(acts.Enter())
 
     @property
-    def is_up(self) -> bool:
-        return self._driver is not None and not self._paused
-
-    @property
     def is_crashed(self) -> bool:
         return self._driver is None
 
