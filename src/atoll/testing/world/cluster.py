@@ -24,6 +24,7 @@ from atoll.store.api import (
     Compact,
     CompactResult,
     Delete,
+    Done,
     Event,
     LeaseGrant,
     LeaseKeepAlive,
@@ -153,9 +154,9 @@ class Cluster:
         result = Transaction(self.state, self.state.revision).run(request)
         return result if isinstance(result, RangeResult) else RangeResult(self.state.revision)
 
-    def write(self, request: Request) -> None:
-        """Decide ``request`` now, for nobody who waits."""
-        self.decide(request)
+    def write(self, request: Request, done: Done) -> None:
+        """Decide ``request`` now, whatever is wrong."""
+        done(self.decide(request))
 
     def end_lease(self, lease: int) -> None:
         if lease in self.state.leases:

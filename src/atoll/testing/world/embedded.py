@@ -13,6 +13,7 @@ from atoll.errors import AtollError, Code, Reason
 from atoll.runtime.rng import Rng
 from atoll.store.api import (
     Cancel,
+    Done,
     Event,
     LeaseRevoke,
     Outcome,
@@ -80,13 +81,15 @@ class EmbeddedServer:
         found = outcomes[0] if outcomes else None
         return found if isinstance(found, RangeResult) else RangeResult(self.revision)
 
-    def write(self, request: Request) -> None:
+    def write(self, request: Request, done: Done) -> None:
         if self._engine:
-            self._engine.submit(request, lambda outcome: None)
+            self._engine.submit(request, done)
             self._commit_soon()
+        else:
+            done(REFUSED)
 
     def end_lease(self, lease: int) -> None:
-        self.write(LeaseRevoke(lease))
+        self.write(LeaseRevoke(lease), lambda outcome: None)
 
     @property
     def revision(self) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from atoll.store.api import Event, Outcome, Range, RangeResult, Request
+from atoll.store.api import Done, Event, Outcome, Range, RangeResult, Request
 from atoll.testing.world.streams import Subscription
 
 
@@ -36,7 +36,7 @@ class Server(Protocol):
 
     def read(self, request: Range) -> RangeResult: ...
 
-    def write(self, request: Request) -> None: ...
+    def write(self, request: Request, done: Done) -> None: ...
 
     def end_lease(self, lease: int) -> None: ...
 

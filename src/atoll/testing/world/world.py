@@ -6,11 +6,25 @@ is decided by a scenario, a transcript or a test.
 
 from __future__ import annotations
 
+from typing import Final
+
 from atoll.resources import election as records
 from atoll.resources.election import Control, Keys
 from atoll.runtime.rng import Rng, seeded_rng
 from atoll.store import acts, facts
-from atoll.store.api import Compact, Event, Put, Range, prefix_end
+from atoll.store.api import (
+    Compact,
+    Compare,
+    Event,
+    Outcome,
+    Put,
+    Range,
+    Relation,
+    Target,
+    Txn,
+    TxnResult,
+    prefix_end,
+)
 from atoll.store.candidacy import Candidacy
 from atoll.testing.world.checks import Checks
 from atoll.testing.world.cluster import MEMBERS, Cluster
@@ -21,6 +35,8 @@ from atoll.testing.world.network import Network, both
 from atoll.testing.world.node import Node
 from atoll.testing.world.server import Server
 from atoll.testing.world.virtual import DriftingClock, Virtual
+
+WISH_AGAIN_S: Final = 0.1
 
 
 class World:
@@ -99,17 +115,24 @@ class World:
         return chosen
 
     def control(self, **wishes: bool | str) -> None:
-        """Write the operator's wishes, as ``store.elections`` does: what is not named stays."""
+        """Write the operator's wishes, as ``store.elections`` does: what is not named stays; tried until it holds."""
         found = self.server.read(Range(self.keys.control)).kvs
         old = records.decode(Control, found[0].value) if found else Control()
         new = Control(
             paused=bool(wishes.get("paused", old.paused)),
             handover_to=str(wishes.get("handover_to", old.handover_to)),
         )
-        self.server.write(Put(self.keys.control, records.encode(new)))
+        seen = Compare(self.keys.control, Target.MOD, Relation.EQUAL, found[0].mod_revision if found else 0)
+        put = Put(self.keys.control, records.encode(new))
+
+        def written(outcome: Outcome) -> None:
+            if not (isinstance(outcome, TxnResult) and outcome.succeeded):
+                self.virtual.after(WISH_AGAIN_S, lambda: self.control(**wishes))
+
+        self.server.write(Txn((seen,), (put,)), written)
 
     def compact(self) -> None:
-        self.server.write(Compact(self.server.revision))
+        self.server.write(Compact(self.server.revision), lambda outcome: None)
 
     def heal(self) -> None:
         """End every fault. Crashed nodes start again, foreign candidates go."""
