@@ -186,6 +186,7 @@ class SqliteJournal:
                 self._gone.popleft()
             if group:
                 progress.durable(group[-1].number)
+            self._maintain("measuring", self._measure)  # after the answers: nobody waits for it
         elif error.reason is not Reason.NO_SPACE:
             progress.unknown(error)
         elif group:
@@ -200,7 +201,6 @@ class SqliteJournal:
             connection.execute("BEGIN IMMEDIATE")
             work(connection)
             connection.execute("COMMIT")
-            self._measure()
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorname", "") == "SQLITE_FULL":
                 return self._after_full(error)
@@ -217,14 +217,21 @@ class SqliteJournal:
         return sqlite_file.explain(error, self._path, "writing to")
 
     def _checkpoint(self) -> None:
-        try:
+        self._log_pages = 0
+
+        def fold() -> None:
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-            self._log_pages = 0
+
+        self._maintain("folding the log of", fold)
+
+    def _maintain(self, doing: str, work: Callable[[], None]) -> None:
+        """``work`` changes nothing that was acknowledged. A full disk puts it off; another error stops the journal."""
+        try:
+            work()
         except sqlite3.Error as error:
-            self._log_pages = 0
             if getattr(error, "sqlite_errorname", "") != "SQLITE_FULL" and self._progress is not None:
                 self._failed = True
-                text = f"folding the log of the store {self._path} into it failed: {error}"
+                text = f"{doing} the store {self._path} failed: {error}"
                 self._progress.unknown(AtollError(Code.UNKNOWN, text))
 
     def _measure(self) -> None:
