@@ -17,7 +17,7 @@ from atoll.errors import AtollError, Code
 from atoll.host.node import ROOT_PASSWORD_FILE, TOKEN_FILE, Node
 from atoll.host.settings import Resolved
 from atoll.runtime import logs, loop, process
-from atoll.runtime.signals import Signals
+from atoll.runtime.signals import Signals, ignore
 from atoll.runtime.tasks import Tasks
 
 EXIT_FAILED = 1
@@ -55,6 +55,7 @@ async def _serve(resolved: Resolved, pages: command.Pages) -> int:
         await node.ended.wait()
         await node.stop()
         await outer.stop(within_s=1.0)
+    ignore()  # all is stopped: one more signal, sent a moment late, is no reason to end as if killed
     if node.failure:
         sys.stderr.write(f"atoll up: {node.failure}\n")
     return EXIT_FAILED if node.failure else 0

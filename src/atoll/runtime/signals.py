@@ -13,6 +13,12 @@ from types import TracebackType
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
+def ignore(numbers: Iterable[int] = STOPPING) -> None:
+    """From now on ``numbers`` do nothing: for a process that has stopped its work and only has to end."""
+    for number in numbers:
+        signal.signal(number, signal.SIG_IGN)
+
+
 class Signals:
     """Catches ``numbers`` while the context is open; ``next`` waits for one."""
 
