@@ -104,13 +104,17 @@ class Side:
             response_deserializer=found.response.FromString,
         )
 
-    def raw(self, path: str, data: bytes) -> tuple[str, str, bytes | None]:
+    def raw(self, path: str, data: bytes, timeout_s: float = TIMEOUT_S) -> tuple[str, str, bytes | None]:
         """Any bytes to any path."""
         send = self._channel.unary_unary(path)
         try:
-            return "OK", "", send(data, timeout=TIMEOUT_S)
+            return "OK", "", send(data, timeout=timeout_s)
         except grpc.RpcError as error:
             return error.code().name, error.details(), None
+
+    def raw_stream(self, path: str, data: bytes, timeout_s: float) -> Any:
+        """The responses of a streaming call whose stream of requests is these bytes alone."""
+        return self._channel.stream_stream(path)(iter([data]), timeout=timeout_s)
 
     def keep_alive(self, *leases: int, token: str = "") -> None:
         """One keep-alive stream with one request a lease; notes the answers."""
