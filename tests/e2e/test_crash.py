@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.crash.disks import small_disk
+from tests.e2e.crash.disks import build_fail_sync, small_disk
 from tests.e2e.crash.rules import Told, violations
 from tests.soaking import SoakReport
 
@@ -141,10 +141,7 @@ def test_a_full_disk_loses_nothing_and_says_so(
 @pytest.fixture(scope="session")
 def fail_sync(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The library that makes fsync fail, compiled."""
-    library = tmp_path_factory.mktemp("fail-sync") / "fail_sync.so"
-    source = Path(__file__).parent / "crash" / "fail_sync.c"
-    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-Wall", "-o", library, source, "-ldl"], check=True)
-    return library
+    return build_fail_sync(tmp_path_factory.mktemp("fail-sync"))
 
 
 @pytest.mark.soak("crash", few=2, full=100, chunk=20)

@@ -48,6 +48,11 @@ class OpenStore:
         """The asyncio side; first asked for on the event loop."""
         return StoreShell(self.driver)
 
+    def on_stop(self, callback: Callable[[AtollError], None]) -> None:
+        """``callback`` hears from any thread when an embedded store had to stop: its disk failed it."""
+        if self.embedded is not None:
+            self.embedded.engine.on_stop(callback)
+
     def defragment(self) -> None:
         """Give free space back to the disk. Blocks. Raises INVALID for a store that is no file of this process."""
         if not hasattr(self.embedded, "defragment"):

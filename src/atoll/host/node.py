@@ -110,6 +110,7 @@ class Node:
     async def _open_store(self) -> None:
         self.state.store = await loop.in_thread(catalog.open_store, self.settings)
         self._undo.append(("store", self._close_store))
+        self.state.opened.on_stop(loop.call_from_thread(self._store_stopped))
         if self.state.opened.embedded is None:
             await self._refuse_unfinished()
         self.state.health.ready("store")
@@ -194,6 +195,13 @@ class Node:
         ]
         gate = Gate(self.settings.address("listen_api"), self.token)
         return application(endpoints, gate, Log("api"), atoll.__version__, self.pages)
+
+    def _store_stopped(self, error: AtollError) -> None:
+        """Nobody knows what the disk holds now; the next start reads it. So the node ends and does not linger."""
+        self.log.error("the store stopped", cause=error.message)
+        self.state.health.expect("store", error.message)
+        self.failure = f"the store stopped: {error.message}"
+        self.ended.set()
 
     def _task_failed(self, name: str, error: BaseException) -> None:
         self.failure = f"the background task {name!r} failed: {error}"

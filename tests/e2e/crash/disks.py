@@ -1,4 +1,4 @@
-"""Disks for stores to fail on: small ones, and such that cannot be written. All need root."""
+"""Disks for stores to fail on: small ones, such that cannot be written, such that lose what is synced."""
 
 from __future__ import annotations
 
@@ -23,10 +23,18 @@ def small_disk(folder: Path, size_bytes: int) -> Iterator[Path]:
 
 @contextmanager
 def read_only(path: Path) -> Iterator[None]:
-    """The folder or file at ``path``, not writable, not even by root."""
+    """The folder or file at ``path``, not writable, not even by root (which this needs)."""
     subprocess.run(["mount", "--bind", str(path), str(path)], check=True)
     try:
         subprocess.run(["mount", "-o", "remount,bind,ro", str(path)], check=True)
         yield
     finally:
         subprocess.run(["umount", str(path)], check=True)
+
+
+def build_fail_sync(folder: Path) -> Path:
+    """The library that makes fsync fail (``fail_sync.c``), compiled into ``folder``."""
+    library = folder / "fail_sync.so"
+    source = Path(__file__).with_name("fail_sync.c")
+    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-Wall", "-o", library, source, "-ldl"], check=True)
+    return library
