@@ -299,7 +299,7 @@ LEAD_ROWS = [
 
 @pytest.fixture(scope="module")
 def lead_play(stage: Arena, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LeadPlay]:
-    yield from _played(LeadPlay(stage, tmp_path_factory.mktemp("lead-plays") / "table", TTL_S))
+    yield from _played(LeadPlay(stage, tmp_path_factory.mktemp("lead-plays") / "lead-table", TTL_S))
 
 
 @pytest.mark.soak("failures", few=1, full=FULL_ROUNDS)
