@@ -150,9 +150,9 @@ class Relay:
         while True:
             due_s, data = waiting.get()
             if not data:
-                if connection.finish(target):
+                if not connection.ended.is_set() and connection.finish(target):
                     self._forget(connection)
-                return
+                return  # a cut must not look like an orderly end to the other side
             connection.ended.wait(max(0.0, due_s - clock.now_s()))
             allowed = self._await_passage(connection, data, to_client=target is connection.client)
             if connection.ended.is_set():
