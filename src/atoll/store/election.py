@@ -49,7 +49,7 @@ from atoll.store.api import (
     WatchBatch,
     prefix_end,
 )
-from atoll.store.ballot import Seat, View
+from atoll.store.ballot import View
 from atoll.store.candidacy import Candidacy
 from atoll.store.facts import (
     Cause,
@@ -402,17 +402,19 @@ class Election:
         return Heartbeat(token.revision, token.generation, self._ttl_s, state, self.candidacy.candidate)
 
     def _beat(self) -> None:
-        """Every third of the TTL: renew the lease and, leading, commit the heartbeat that proves the term."""
+        """Renew the lease and, leading, commit the heartbeat that proves the term: every third of the TTL, and again
+        soon while it is not answered, because what a store took while it had no leader is never answered.
+        """
         if self.state not in LEASED:
             return
-        self._timers["beat"] = self._now.boot_s + self._ttl_s / 3
+        sent_s = self._now.boot_s
+        self._timers["beat"] = sent_s + self._ttl_s / 3
         self._submit(LeaseKeepAlive(self.lease), self._kept)
         if self._term and self._term.extending:
-            sent_s = self._now.boot_s
-            txn = ballot.beat(
-                self.keys, self.keys.own(self.lease), self._heartbeat(self._term.token, records.LEADING)
-            )
+            beat = self._heartbeat(self._term.token, records.LEADING)
+            txn = ballot.beat(self.keys, self.keys.own(self.lease), beat)
             self._submit(txn, lambda outcome: self._beaten(outcome, sent_s))
+            self._beat_soon()
 
     def _beat_soon(self) -> None:
         soon_s = self._now.boot_s + self._retry_s
@@ -439,6 +441,7 @@ class Election:
             self._end(Cause.KEY_GONE, "the heartbeat's guard failed")
         elif sent_s + self._span_s > term.deadline_s:
             term.deadline_s = self._timers["deadline"] = sent_s + self._span_s
+            self._timers["beat"] = max(self._now.boot_s, sent_s + self._ttl_s / 3)
             self._out.tell(Extended(term.deadline_s))
 
     def _judge_term(self, view: View) -> None:
@@ -449,12 +452,8 @@ class Election:
             self._end(Cause.KEY_GONE, "read again, the own key is not the one that was elected")
         elif self.state is State.LEADING:
             best = ballot.gives_way_to(view)
-            if best and self._is_next(best, view) and best.standing:
+            if best and best.standing and view.seats[1:2] == (best,):
                 self._quiesce(Cause.HANDED_OVER, best.standing.id)
-
-    @staticmethod
-    def _is_next(best: Seat, view: View) -> bool:
-        return len(view.seats) > 1 and view.seats[1] == best
 
     def _quiesce(self, cause: Cause, to: str = "") -> None:
         if self._term is None:

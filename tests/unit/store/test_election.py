@@ -314,6 +314,23 @@ def test_heartbeats_follow_a_keep_alive_and_carry_the_guard() -> None:
     )
 
 
+def test_a_heartbeat_without_an_answer_is_sent_again_soon_and_an_answered_one_is_not() -> None:
+    bench = Bench()
+    bench.leading()
+    beat_s = bench.now_s + TTL_S / 3
+    bench.at(beat_s)
+    bench.at(beat_s + TTL_S / 20)
+    beats = [request for request in bench.asked() if isinstance(request, Txn)]
+    assert len(beats) == 2, "what a store took while it had no leader is never answered"
+    bench.answer(DONE)
+    bench.answer(DONE)
+    bench.drop()
+    bench.at(beat_s + TTL_S / 20 + TTL_S / 3 - 0.01)
+    assert bench.asked() == []
+    bench.at(beat_s + TTL_S / 20 + TTL_S / 3)
+    assert [type(request) for request in bench.asked()] == [LeaseKeepAlive, Txn]
+
+
 def test_only_a_heartbeat_that_succeeded_moves_the_deadline_from_when_it_was_sent() -> None:
     bench = Bench()
     bench.leading()
