@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from types import TracebackType
 
@@ -60,7 +61,12 @@ class Served:
         self.store.close()
         assert not self._thread.is_alive(), "the server did not stop"
 
+    def tasks(self) -> int:
+        """How many tasks run on the server's loop: handlers that wait, and two of the server's own."""
+        return len(asyncio.all_tasks(self._loop))
+
     async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self.api = await open_api(self.store, self._settings, self._clock)
         self.server = GrpcServer(
             self.api.routes, errors=self.api.errors, clock=BootClock(), limits=self.api.limits

@@ -11,6 +11,8 @@ import grpc
 import pytest
 
 from atoll.planes.coordination.frontends.etcd import Settings
+from atoll.runtime.clock import BootClock
+from atoll.runtime.rng import system_rng
 from atoll.store.api import (
     RESERVED_PREFIX,
     Compact,
@@ -23,12 +25,16 @@ from atoll.store.api import (
     Request,
     prefix_end,
 )
+from atoll.store.embedded import Embedded
+from atoll.store.engine import Engine
 from atoll.store.memory import open_memory
 from atoll.store.sqlite import open_sqlite
+from atoll.testing.journal import FakeDisk, FakeJournal
 from atoll.wire.etcd import messages as m
 from tests.conformance.etcd import ask
 from tests.conformance.etcd.served import HandClock, Served
 from tests.conformance.etcd.side import Side
+from tests.waiting import wait_until
 
 SECRET = RESERVED_PREFIX + b"secret"
 BIG = 20_000
@@ -191,7 +197,26 @@ def test_a_waiter_whose_connection_is_lost_leaves_no_key(served: Served, side: S
     side.wait_for("KV.Range", two, lambda found: found.count == 1, "the waiter's key to go")
 
 
+def test_a_call_that_is_cancelled_before_its_key_is_durable_leaves_no_key() -> None:
+    journal = FakeJournal(FakeDisk())
+    with Served(Embedded(Engine(journal, BootClock(), system_rng()))) as served:
+        side = Side("atoll", served.address)
+        side.call("Lease.LeaseGrant", ask.grant(60, 7))
+        journal.commits_at_once = False
+        waiting = side.start("Lock.Lock", m.LockRequest(name=b"l", lease=7))
+        wait_until(lambda: journal.appended, 20, "the lock's key on its way to the disk")
+        waiting.cancel()
+        wait_until(lambda: served.server.stats.calls_open == 0, 20, "the call to end")
+        journal.commits_at_once = True
+        journal.commit()
+        keys = ask.get(b"l/", b"l0")
+        found = side.wait_for("KV.Range", keys, lambda found: found.header.revision == 3, "the key's end")
+        assert found.count == 0
+        side.close()
+
+
 def test_watches_end_when_the_store_does(served: Served, side: Side) -> None:
+    before = served.tasks()
     watch = side.watch()
     watch.create(b"x")
     watch.control()
@@ -199,6 +224,12 @@ def test_watches_end_when_the_store_does(served: Served, side: Side) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         watch.answer()
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    late = side.watch()
+    late.create(b"x")
+    with pytest.raises(grpc.RpcError) as caught:
+        late.answer()
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    wait_until(lambda: served.tasks() == before, 20, "both handlers to end")
 
 
 def test_created_comes_before_history_and_history_before_what_follows(served: Served, side: Side) -> None:

@@ -8,6 +8,7 @@ Atoll's own candidates (``store.election``) write the same keys, so either kind 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -106,10 +107,9 @@ class Election:
                     async for batch in batches:
                         if batch.events and not found.kvs:
                             break  # somebody stands: look who is first
-                        for event in batch.events:
-                            if not event.is_delete:
-                                yield batch.revision, event.kv
-                        if any(event.is_delete for event in batch.events):
+                        for event in itertools.takewhile(_is_put, batch.events):
+                            yield batch.revision, event.kv
+                        if not all(map(_is_put, batch.events)):
                             break
             except AtollError as error:
                 if error.reason is not Reason.COMPACTED:
@@ -142,6 +142,10 @@ def _leader_key(request: Any) -> Any:
     if not request.HasField("leader"):
         raise Refused(Status.UNKNOWN, '"leader" field must be provided')
     return request.leader
+
+
+def _is_put(event: api.Event) -> bool:
+    return not event.is_delete
 
 
 def _not_leader() -> Refused:

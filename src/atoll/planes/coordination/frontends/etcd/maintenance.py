@@ -4,7 +4,7 @@ One rule: what reads or moves all of the store is for admins, and refuses others
 
 Two things are Atoll's own. A snapshot is a backup of Atoll's file, followed, as in etcd, by its SHA-256: it is
 restored by ``atoll store restore``, not by etcd. A hash is CRC-32 over the keys as they are at a revision, so it
-is equal for equal contents but never equal to etcd's.
+is equal for equal contents but never equal to etcd's. The doubt: a hash reads all keys at once.
 """
 
 from __future__ import annotations

@@ -42,13 +42,18 @@ class Queue:
         self._node = node
         self._call = call
 
-    async def decide(self, request: api.Operation) -> Any:
-        """The result of ``request`` under the caller's permissions. Raises ``AtollError``."""
+    async def decide(self, request: api.Operation, unheard: api.Done | None = None) -> Any:
+        """The result of ``request`` under the caller's permissions. Raises ``AtollError``.
+
+        ``unheard`` gets the outcome instead if the call was cancelled before it came.
+        """
         answer: loop.Future[Any] = loop.new_future()
 
         def done(outcome: api.Outcome) -> None:
             if not answer.done():
                 answer.set_result(outcome)
+            elif unheard is not None:
+                unheard(outcome)
 
         self._node.gate.decide(self._call, request, done)
         outcome = await answer
@@ -71,8 +76,13 @@ class Queue:
             sort_target=api.SortTarget.CREATE,
         )
         absent = api.Compare(key, api.Target.CREATE, api.Relation.EQUAL, 0)
+
+        def unheard(outcome: api.Outcome) -> None:
+            if isinstance(outcome, api.TxnResult) and outcome.succeeded:
+                self._leave_soon(key, outcome.revision)
+
         result = await self.decide(
-            api.Txn((absent,), (api.Put(key, value, lease), first), (api.Range(key), first))
+            api.Txn((absent,), (api.Put(key, value, lease), first), (api.Range(key), first)), unheard
         )
         mine, firsts = result.results
         revision = result.revision if result.succeeded else mine.kvs[0].create_revision
@@ -107,8 +117,11 @@ class Queue:
 
     def leave_soon(self, place: Place) -> None:
         """``leave`` for a call that was cancelled: nobody is there to be told."""
-        same = api.Compare(place.key, api.Target.CREATE, api.Relation.EQUAL, place.revision)
-        self._node.gate.submit(api.Txn((same,), (api.Delete(place.key),)), _unheard)
+        self._leave_soon(place.key, place.revision)
+
+    def _leave_soon(self, key: bytes, revision: int) -> None:
+        same = api.Compare(key, api.Target.CREATE, api.Relation.EQUAL, revision)
+        self._node.gate.submit(api.Txn((same,), (api.Delete(key),)), _forgotten)
 
     async def _gone(self, kv: api.KeyValue, revision: int) -> None:
         """Until ``kv``, as read at ``revision``, is deleted. May return early: the caller looks again."""
@@ -123,5 +136,5 @@ class Queue:
                 raise
 
 
-def _unheard(_outcome: api.Outcome) -> None:
+def _forgotten(_outcome: api.Outcome) -> None:
     """The lease, or whoever revokes it, takes the key away if this could not."""

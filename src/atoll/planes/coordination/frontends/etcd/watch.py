@@ -254,9 +254,7 @@ class _Stream:
             if not watcher.next_revision:
                 watcher.next_revision = item.revision + 1
             self._say(item.revision, watch_id=watcher.watch_id, created=True)
-            created, watcher.created = watcher.created, None
-            if not created.done():
-                created.set_result(None)
+            _release(watcher)
 
     def _send(self, watcher: _Watcher, part: Part) -> None:
         watcher.next_revision = part.revision + 1
@@ -275,6 +273,7 @@ class _Stream:
         if error.reason is not Reason.COMPACTED:
             self._call.fail(*status_of(error))
             self.ended.set()
+            _release(watcher)
             return
         self._forget(watcher)  # its id stays taken, as in etcd
         compact_revision = error.facts["compact_revision"]
@@ -332,3 +331,10 @@ class _Stream:
     def close(self) -> None:
         for watcher in self._watchers.values():
             self._give_up(watcher)
+
+
+def _release(watcher: _Watcher) -> None:
+    """Let the stream go on to its next request."""
+    created, watcher.created = watcher.created, None
+    if created is not None and not created.done():
+        created.set_result(None)
