@@ -64,7 +64,7 @@ class Listener:
         self._log = Log("listen")
         self._loop = asyncio.get_running_loop()
         self._greeting: set[asyncio.Transport] = set()  # no protocol has them yet
-        self._handshakes: set[asyncio.Task[None]] = set()
+        self._adopting: dict[asyncio.Task[None], _Greeter] = {}
         self._peeking: dict[int, tuple[socket.socket, asyncio.TimerHandle]] = {}
         self._served: set[Served] = set()
         self._emptied = asyncio.Event()
@@ -82,7 +82,7 @@ class Listener:
 
     async def close(self, within_s: float) -> None:
         """Accept no more, let calls in flight finish for at most ``within_s``, then cut what is left. Idempotent."""
-        if self._sock.fileno() >= 0:
+        if not self._closed:
             self._stop_accepting()
         for served in list(self._served):
             served.leave()
@@ -94,13 +94,18 @@ class Listener:
                     served.abort()
                 await self._wait_empty(_CUT_S_MAX)
 
+    @property
+    def _closed(self) -> bool:
+        return self._sock.fileno() < 0
+
     def _stop_accepting(self) -> None:
         self._loop.remove_reader(self._sock)
         self._sock.close()
         for descriptor in list(self._peeking):
             self._drop_peeking(descriptor)
-        for task in self._handshakes:
-            task.cancel()
+        for task, greeter in self._adopting.items():
+            if not greeter.connected:  # otherwise it has its transport, and is ended like all others
+                task.cancel()
         for transport in list(self._greeting):
             transport.abort()
 
@@ -142,7 +147,7 @@ class Listener:
         self._loop.call_later(_ACCEPT_PAUSE_S, self._resume_accepting)
 
     def _resume_accepting(self) -> None:
-        if self._sock.fileno() >= 0:
+        if not self._closed:
             self._loop.add_reader(self._sock, self._accept)
 
     def _peek(self, sock: socket.socket) -> None:
@@ -173,27 +178,32 @@ class Listener:
         sock.close()
 
     def _start(self, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
-        task = self._loop.create_task(self._adopt(sock, tls))
-        self._handshakes.add(task)
-        task.add_done_callback(self._handshakes.discard)
+        greeter = _Greeter(self)
+        task = self._loop.create_task(self._adopt(sock, tls, greeter))
+        self._adopting[task] = greeter
 
-    async def _adopt(self, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
+        def adopted(_: asyncio.Task[None]) -> None:
+            del self._adopting[task]
+            if not greeter.connected:  # failed, or cancelled, perhaps before its first step
+                sock.close()
+
+        task.add_done_callback(adopted)
+
+    async def _adopt(self, sock: socket.socket, tls: ssl.SSLContext | None, greeter: _Greeter) -> None:
         timeout_s = self._greeting_s_max if tls else None
         try:
             await self._loop.connect_accepted_socket(
-                lambda: _Greeter(self), sock, ssl=tls, ssl_handshake_timeout=timeout_s
+                lambda: greeter, sock, ssl=tls, ssl_handshake_timeout=timeout_s
             )
         except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
             self._log.info("connection ended before it began", why=str(error))
-            sock.close()
-        except asyncio.CancelledError:
-            sock.close()
-            raise
 
     # ------------------------------------------------------------------------------- for the greeter
 
     def greet(self, transport: asyncio.Transport) -> asyncio.TimerHandle:
         self._greeting.add(transport)
+        if self._closed:
+            transport.abort()
         return self._loop.call_later(self._greeting_s_max, transport.abort)
 
     def greeted(self, transport: asyncio.Transport) -> None:
@@ -201,6 +211,8 @@ class Listener:
 
     def choose(self, is_http2: bool) -> asyncio.Protocol | None:
         """The protocol for a connection, or None where this listener does not serve that kind."""
+        if self._closed:
+            return None
         served: Http2Protocol | Http1Protocol
         if is_http2 and self._grpc is not None:
             if self._is_full(self._grpc.stats.connections_open, self._grpc.limits.connections_max):
@@ -235,8 +247,10 @@ class _Greeter(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._late: asyncio.TimerHandle
         self._seen = b""
+        self.connected = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.connected = True
         self._transport = cast(asyncio.Transport, transport)
         self._late = self._listener.greet(self._transport)
 
