@@ -11,6 +11,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -109,12 +110,21 @@ class Shell:
 
 
 def free_offset() -> int:
-    """A port offset at which the default ports are free."""
+    """A port offset at which both default ports are free."""
     for port in free_ports(20):
         offset = port - 2379
-        if offset > 0 and 7070 + offset < 65_536:
+        if offset > 0 and 7070 + offset < 65_536 and is_free(7070 + offset):
             return offset
     raise AssertionError("no free pair of ports")
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as tried:
+        try:
+            tried.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 @pytest.mark.parametrize("name", PAGES)
