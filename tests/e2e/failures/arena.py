@@ -25,6 +25,7 @@ from tests.waiting import wait_until
 ETCDS = ["etcd1", "etcd2", "etcd3"]
 CANDIDATES = ["a", "b", "c"]
 ELECTION_TIMEOUT_S = 0.5
+PROGRAM = Path(__file__).with_name("program.py")
 WITHIN_S = 40.0
 FRESH_S = 0.25  # who has stamped so lately serves
 QUIET_S = 1.0
@@ -227,7 +228,7 @@ class LeadPlay(Play):
         lead = Candidate(name, self.election, self.stage.url, self.stamps)
         line = [sys.executable, "-m", "atoll", "lead", self.election, "--id", name, "--store", self.stage.url]
         line += ["--ttl", str(self.ttl_s), "--"]
-        line += [sys.executable, "-m", "tests.e2e.failures.program", str(self.stamps.folder)]
+        line += [sys.executable, "-S", str(PROGRAM), str(self.stamps.folder)]
         lead.supervisor = Process(line, folder / f"{name}.log", namespace=self.stage.namespace(name))
         self._leads[name] = lead
         return lead.supervisor

@@ -1,7 +1,7 @@
 """A program for ``atoll lead``: stamps while it runs, and writes by the token that it was given, until it is killed.
 
 Unlike ``candidate`` it cannot ask whether its term holds: that it runs at all is its right to act. The stamps begin
-at once, before the libraries for the writes are loaded.
+at once, before anything else is loaded: run it as a file, with ``python -S``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ def stamp(folder: str) -> None:
 
 def write() -> None:
     import json
+    import site
 
+    site.main()  # what -S left out
     from atoll.resources.election import Token
     from atoll.store.api import Put, Txn
     from atoll.store.open import open_store
