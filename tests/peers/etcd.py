@@ -77,9 +77,6 @@ class Cluster:
         user = f"{self.user[0]}:{self.user[1].replace(' ', '%20')}@" if self.user else ""
         return f"etcd://{user}{','.join(self.endpoints)}{query}"
 
-    def member(self, name: str) -> Member:
-        return next(member for member in self.members if member.name == name)
-
     def etcdctl(
         self, *arguments: str, members: Sequence[Member] = (), check: bool = True, stdin: bytes = b""
     ) -> subprocess.CompletedProcess[bytes]:

@@ -104,9 +104,10 @@ class Streams:
     def follow(self, now_s: float) -> None:
         for number in self._keep_alives.expire(now_s):
             self._renewals.pop(number)(keep_alive.too_late(self._failover))
-        lingers = now_s < self._keep_alives.last_used_s + KEEP_ALIVE_LINGER_S
+        lane = self._renewal_lane
+        lingers = lane.link is not None and now_s < self._keep_alives.last_used_s + KEEP_ALIVE_LINGER_S
         self._place(self._watch_lane, bool(self._watches), now_s)
-        self._place(self._renewal_lane, bool(self._keep_alives) or lingers, now_s)
+        self._place(lane, bool(self._keep_alives) or lingers, now_s)
 
     def next_due_s(self) -> float | None:
         """When ``follow`` has something to do at the latest, if nothing else happens."""

@@ -29,7 +29,6 @@ class History:
     def __init__(self, election: str, lines: Iterable[str]) -> None:
         self.writes: list[Write] = []
         self.stale: list[Write] = []
-        self.heads: list[int] = []  # the head of the queue whenever it changed; 0 for nobody
         self._writes_key = f"{election}-writes"
         self._queue_prefix = f"{election}/"
         self._queue: dict[str, int] = {}
@@ -51,9 +50,6 @@ class History:
                 self._queue.pop(key, None)
             else:
                 self._queue[key] = event["create_revision"]
-            head = min(self._queue.values(), default=0)
-            if not self.heads or self.heads[-1] != head:
-                self.heads.append(head)
 
     def _take_write(self, event: dict[str, Any]) -> None:
         value = json.loads(event["value"])
