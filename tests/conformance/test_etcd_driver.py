@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -248,6 +249,28 @@ def test_closing_ends_what_is_under_way(single: Cluster) -> None:
         assert watch.wait_error().reason is Reason.CLOSED
         assert refusal(driver, Put(b"k")) == (Code.UNAVAILABLE, Reason.CLOSED)
         driver.close()
+
+
+def test_closing_leaves_no_thread_and_no_descriptor(single: Cluster) -> None:
+    def use() -> None:
+        driver = open_driver(single.url)
+        Watching(driver, api.Watch(b"k")).wait_created()
+        lease = ask(driver, api.LeaseGrant(60), api.LeaseResult).lease
+        ask(driver, api.LeaseKeepAlive(lease), api.LeaseResult)
+        driver.close()
+
+    def held() -> tuple[int, int]:
+        return threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
+
+    use()  # what gRPC keeps for the process's life, it has now
+    before = held()
+    for _ in range(5):
+        use()
+    wait_until(
+        lambda: all(now <= then for now, then in zip(held(), before, strict=True)),
+        20.0,
+        "threads and descriptors to be given back",
+    )
 
 
 # ------------------------------------------------------------------------------------------ members that fail
