@@ -79,8 +79,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="dev.py bench store")
-    parser.add_argument("--runs", type=int, default=3, help="alternating runs, of which medians are shown")
-    parser.add_argument("--seconds", type=int, default=3, help="how long each load lasts")
+    parser.add_argument("--runs", type=int, default=7, help="alternating runs, of which medians are shown")
+    parser.add_argument("--seconds", type=int, default=1, help="how long each load lasts")
     parser.add_argument(
         "--folder", type=Path, default=environment.STATE, help="where data is written: the disk"
     )
@@ -168,7 +168,7 @@ def _setting(options: argparse.Namespace, fsync_s: Sequence[float]) -> str:
     return (
         f"`python3 dev.py bench store --runs {options.runs} --seconds {options.seconds}` on commit {soak.commit()}, "
         f"Python {platform.python_version()}, 2 shared cores. Medians of {options.runs} alternating runs (smallest to "
-        f"largest); fsync p50 of the same disk in each run: {fsyncs} ms. A ratio above 1 is better than etcd."
+        f"largest) and of their ratios; fsync p50 of the same disk in each run: {fsyncs} ms. A ratio above 1 is better than etcd."
     )
 
 

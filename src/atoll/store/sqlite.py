@@ -42,6 +42,8 @@ from atoll.store.sqlite_file import POSITION_BITS, Owner, checksum, note_checksu
 
 CHECKPOINT_PAGES = 1_000
 """The write-ahead log is folded into the file beyond so many pages (of 4 KiB)."""
+LOG_BYTES = CHECKPOINT_PAGES * 4_160
+"""The log is made this long at once: what fits before it is folded, with its frames' heads."""
 TRANSACTION_PAGES = 2
 """What a transaction adds to the log besides pages that are new: the last page of a table, and its parent."""
 FORGET_ROWS_MAX = 200
@@ -94,6 +96,7 @@ class SqliteJournal:
                 self._connection.execute(f"PRAGMA {setting}").fetchall()
             [self._page_bytes] = self._connection.execute("PRAGMA page_size").fetchone()
             self._measure()
+            sqlite_file.lengthen_log(self._path, LOG_BYTES)
         except sqlite3.Error as error:
             raise sqlite_file.explain(error, self._path, "opening") from error
 
@@ -305,6 +308,7 @@ class SqliteStore(Embedded):
         def vacuum(connection: sqlite3.Connection) -> None:
             connection.execute("VACUUM")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            sqlite_file.lengthen_log(self.path, LOG_BYTES)
 
         self._journal.run(vacuum)
 

@@ -214,6 +214,33 @@ def _has_log(path: Path) -> bool:
     return log.exists() and log.stat().st_size > 0
 
 
+def lengthen_log(path: Path, size_bytes: int) -> None:
+    """Write zeros behind the write-ahead log of the open store at ``path``, so that commits overwrite what is there.
+
+    fdatasync of a file that grows waits for the file system's own journal, and so for whatever neighbours wrote:
+    measured, 290 us against 160 us alone, and ten times as much beside a busy test suite. To SQLite zeros are the end of
+    the log: a frame counts only with the header's salts (sqlite.org, "The SQLite Database File Format", 4.1). Where
+    there is no room, or writing fails, the log stays as it was, and commits find out for themselves.
+    """
+    descriptor = os.open(path.with_name(path.name + "-wal"), os.O_RDWR)
+    try:
+        end = os.fstat(descriptor).st_size
+        if end < size_bytes and not _wrote_zeros(descriptor, end, size_bytes - end):
+            os.ftruncate(descriptor, end)
+    finally:
+        os.close(descriptor)
+
+
+def _wrote_zeros(descriptor: int, start: int, count: int) -> bool:
+    try:
+        os.posix_fallocate(descriptor, start, count)
+        written = os.pwrite(descriptor, bytes(count), start)
+        os.fsync(descriptor)
+    except OSError:
+        return False
+    return written == count
+
+
 def _connect(path: Path, query: str) -> sqlite3.Connection:
     uri = f"{path.absolute().as_uri()}?{query}"
     return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5.0)

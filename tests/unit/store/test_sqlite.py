@@ -42,7 +42,7 @@ from atoll.store.api import (
     Watch,
     WatchBatch,
 )
-from atoll.store.sqlite import SqliteStore, open_sqlite
+from atoll.store.sqlite import LOG_BYTES, SqliteStore, open_sqlite
 from tests.waiting import wait_until
 
 R = TypeVar("R")
@@ -131,6 +131,29 @@ def test_a_copy_taken_without_closing_opens_with_everything(store: SqliteStore, 
     reopened.close()
 
 
+def test_commits_overwrite_a_log_that_is_long_already(store: SqliteStore, tmp_path: Path) -> None:
+    log = store.path.with_name(store.path.name + "-wal")
+    assert log.stat().st_size == LOG_BYTES
+    crashed = tmp_path / "crashed.db"
+    for file in (store.path, log):  # nothing but zeros: no header, no frame
+        shutil.copy(file, crashed.with_name(file.name.replace(store.path.name, crashed.name)))
+    for number in range(1200):  # through some folds
+        ask(store, Put(b"%d" % number), PutResult)
+    assert log.stat().st_size == LOG_BYTES
+    store.defragment()
+    assert log.stat().st_size == LOG_BYTES
+    reopened = open_sqlite(crashed)
+    assert ask(reopened, Put(b"first"), PutResult).revision == 2
+    reopened.close()
+
+
+def test_a_log_that_cannot_be_long_stays_as_it_was(store: SqliteStore) -> None:
+    log = store.path.with_name(store.path.name + "-wal")
+    sqlite_file.lengthen_log(store.path, 1 << 62)
+    assert log.stat().st_size == LOG_BYTES
+    assert ask(store, Put(b"a"), PutResult).revision == 2
+
+
 def test_compaction_removes_rows_and_defragmentation_gives_room_back(store: SqliteStore) -> None:
     for number in range(300):
         ask(store, Put(b"k%d" % (number % 3), b"x" * 4_000), PutResult)
@@ -197,7 +220,7 @@ def test_a_folder_that_was_there_keeps_its_mode(tmp_path: Path) -> None:
 OPENS = """
 import pathlib, sys
 from atoll.errors import AtollError
-from atoll.store.sqlite import open_sqlite
+from atoll.store.sqlite import LOG_BYTES, open_sqlite
 try:
     open_sqlite(pathlib.Path(sys.argv[1])).close()
 except AtollError as error:
