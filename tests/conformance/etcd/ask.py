@@ -58,5 +58,6 @@ def time_to_live(lease: int, keys: bool = True) -> Any:
     return messages.LeaseTimeToLiveRequest(ID=lease, keys=keys)
 
 
-def compact(revision: int) -> Any:
-    return messages.CompactionRequest(revision=revision)
+def compact(revision: int, physical: bool = False) -> Any:
+    """``physical``: answered when the history is gone, not when it is to go."""
+    return messages.CompactionRequest(revision=revision, physical=physical)

@@ -201,7 +201,7 @@ def test_4_a_deletion_at_the_compaction_revision_is_still_seen_here(fresh: Pair)
     def events_from(side: Side) -> list[Any]:
         write_some(side, b"k/")
         revision = side.call("KV.Range", ask.get(b"x")).header.revision
-        side.call("KV.Compact", ask.compact(revision))
+        side.call("KV.Compact", ask.compact(revision, physical=True))
         watch = side.watch()
         watch.create(b"k/a", start_revision=revision)
         assert watch.answer().created
