@@ -15,6 +15,7 @@ from pathlib import Path
 from tools import environment, tree
 
 PARALLEL_MAX = 2
+_TWO_AT_A_TIME = ("-n", str(PARALLEL_MAX), "--dist", "loadfile")
 
 LINT: Mapping[str, Sequence[str]] = {
     "types": ("-m", "mypy"),
@@ -36,12 +37,12 @@ class Outcome:
 
 def check(python: Path, arguments: Sequence[str]) -> int:
     """Lint and unit tests; ``arguments`` go to pytest."""
-    return _lint_then(python, ["tests/unit", "-q", *arguments])
+    return _lint_then(python, ["tests/unit", "-q", *_TWO_AT_A_TIME, *arguments])
 
 
 def test(python: Path, arguments: Sequence[str]) -> int:
     """Lint and every test there is; ``arguments`` go to pytest."""
-    return _lint_then(python, ["-n", str(PARALLEL_MAX), "--dist", "loadfile", *arguments])
+    return _lint_then(python, [*_TWO_AT_A_TIME, *arguments])
 
 
 def module(python: Path, name: str, arguments: Sequence[str]) -> int:
