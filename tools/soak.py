@@ -46,15 +46,22 @@ def _suite(python: Path, name: str, rounds: int | None, minutes: float) -> int:
     at = commit()
     out = environment.STATE / "soak" / f"{name}-{at}-{rounds or 'full'}.jsonl"
     out.parent.mkdir(parents=True, exist_ok=True)
-    line = [str(python), "-m", "pytest", "-q", "--timeout", str(int(60 * minutes) + 600)]
-    line += ["--soak", name, "--soak-out", str(out), "--soak-minutes", str(minutes)]
-    line += ["--rounds", str(rounds)] if rounds else []
+    line = command(python, name, out, minutes)
+    line += [f"--rounds={rounds}"] if rounds else []
     print(f"soak {name} on {at}", flush=True)
     code = subprocess.run(line, cwd=environment.ROOT, env=tree.variables(environment.ROOT)).returncode
     records = [json.loads(text) for text in out.read_text().splitlines()] if out.exists() else []
     write_section(TABLE, name, _section(name, at, records))
     print(f"wrote the table of {name} to {TABLE.relative_to(environment.ROOT)}", flush=True)
     return 0 if code == _NOTHING_LEFT else code
+
+
+def command(python: Path, name: str, out: Path, minutes: float) -> list[str]:
+    """How one suite is run. Values follow an ``=``: pytest takes a word that names a file for a place of tests and
+    reads options beside it, and ``out`` is such a file as soon as a suite goes on where it was left.
+    """
+    line = [str(python), "-m", "pytest", "-q", "--timeout", str(int(60 * minutes) + 600)]
+    return [*line, f"--soak={name}", f"--soak-out={out}", f"--soak-minutes={minutes}"]
 
 
 def commit() -> str:
