@@ -164,6 +164,7 @@ class Scenario:
         leader = world.leader()
         everybody = len(world.nodes) - 1
         self._expect(lambda: len(world.standbys()) == everybody, self._settle_s, "all others stand by")
+        self._expect(lambda: not world.abandoned(), self._settle_s, "nothing is left of candidates that went")
         world.run_for(self._ttl_s)  # answers lost before the healing have timed out, watches are resumed
         if leader is None or leader is not world.leader():
             raise Violation("the leader changed although nothing happened")

@@ -95,14 +95,18 @@ class World:
 
     def standbys(self) -> list[Node]:
         """Those that stand and do not lead, in order of succession."""
-        leader = self.leader()
-        order = {
-            kv.lease: kv.create_revision
-            for kv in self.server.read(Range(self.keys.queue, prefix_end(self.keys.queue))).kvs
-            if self.keys.lease_of(kv.key)
-        }
+        leader, order = self.leader(), self._queue()
         standing = [(order[p.lease], p) for p in self.nodes.values() if p is not leader and p.lease in order]
         return [node for _, node in sorted(standing, key=lambda pair: pair[0])]
+
+    def abandoned(self) -> set[int]:
+        """Leases in the queue that are no node's: whoever stood there is gone, and the lease has yet to run out."""
+        return set(self._queue()) - {node.lease for node in self.nodes.values()}
+
+    def _queue(self) -> dict[int, int]:
+        """The create revision of every candidate's key, by lease."""
+        kvs = self.server.read(Range(self.keys.queue, prefix_end(self.keys.queue))).kvs
+        return {kv.lease: kv.create_revision for kv in kvs if self.keys.lease_of(kv.key)}
 
     # ------------------------------------------------------------------------------------------------ doing
 
