@@ -65,6 +65,28 @@ class Reason(enum.Enum):
     CORRUPT = "corrupt"
     NEWER_FORMAT = "newer_format"
     IN_USE = "in_use"
+    # the registry: what its protocols have codes of their own for
+    PARAMETER_MISSING = "parameter_missing"  # facts: parameter
+    PARAMETER_INVALID = "parameter_invalid"  # facts: parameter
+    NAMESPACE_NOT_FOUND = "namespace_not_found"
+    NAMESPACE_EXISTS = "namespace_exists"
+    SERVICE_NOT_FOUND = "service_not_found"
+    SERVICE_EXISTS = "service_exists"
+    SERVICE_NOT_EMPTY = "service_not_empty"
+    SERVICE_KIND = "service_kind"  # an ephemeral instance for a persistent service, or the reverse
+    SELECTOR_INVALID = "selector_invalid"
+    INSTANCE_NOT_FOUND = "instance_not_found"
+    HEALTH_CHECKED = "health_checked"  # health is set by hand only where nothing probes it
+    CONFIG_NOT_FOUND = "config_not_found"
+    CONFIG_EXISTS = "config_exists"
+    CONFIG_CHANGED = "config_changed"  # compare-and-set: somebody published in between; facts: md5
+    CONTENT_INVALID = "content_invalid"  # does not parse as its type; facts: line, column
+    CONTENT_TOO_LARGE = "content_too_large"  # facts: size_bytes_max
+    CAPACITY_REACHED = "capacity_reached"  # facts: scope (cluster, group or namespace)
+    GRAY_RULE_INVALID = "gray_rule_invalid"
+    GRAY_TOO_MANY = "gray_too_many"
+    RATE_LIMITED = "rate_limited"  # facts: point
+    IMPORT_INVALID = "import_invalid"  # an archive that cannot be taken in; facts: problem
 
 
 class AtollError(Exception):
