@@ -76,8 +76,10 @@ async def _endpoints() -> list[Endpoint]:
     resolved = settings.resolve(None, {}, {"store_url": "memory:"})
     opened = catalog.open_store(resolved.settings)
     tasks = Tasks(Log("docs"), lambda name, error: None)
-    context = catalog.Context(resolved.settings, opened, BootClock(), Metrics(), tasks)
+    context = catalog.Context(resolved.settings, opened, BootClock(), Metrics(), tasks, node_id="reference")
     planes = await catalog.start_planes(context)
+    for plane in reversed(planes):
+        await plane.stop(1.0)
     await tasks.stop(1.0)
     opened.close()
     return [*Api(State(resolved, 0.0)).endpoints(), *(each for plane in planes for each in plane.endpoints)]

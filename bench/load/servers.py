@@ -14,6 +14,7 @@ from pathlib import Path
 
 from atoll.wire.etcd import messages
 from bench.load.grpc_client import GrpcClient, Refused
+from tests.e2e.atoll import any_ports
 from tests.peers.ports import free_ports
 from tests.peers.processes import Process
 
@@ -69,9 +70,9 @@ def etcd(folder: Path) -> Iterator[Server]:
 @contextmanager
 def atoll(folder: Path) -> Iterator[Server]:
     """A node as ``atoll up`` starts it, but for its addresses."""
-    etcd_api, http = free_ports(2)
+    (etcd_api,) = free_ports(1)
     argv = [sys.executable, "-m", "atoll", "up", "--data", str(folder / "atoll")]
-    argv += ["--listen-etcd", f"127.0.0.1:{etcd_api}", "--listen-api", f"127.0.0.1:{http}"]
+    argv += any_ports("--listen-etcd", f"127.0.0.1:{etcd_api}")
     with _running("atoll", argv, etcd_api, folder) as server:
         yield server
 

@@ -10,15 +10,23 @@ import re
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import atoll
+from atoll.host.settings import DECLARED, LISTENS
 from tests.peers.processes import Process
 from tests.waiting import wait_until
 
 READY_WITHIN_S = 60.0
 RUN_WITHIN_S = 60.0
+ANY_PORT = "127.0.0.1:0"
+
+
+def any_ports(*given: str) -> list[str]:
+    """``given`` arguments, and for each address that they do not set one whose port the system chooses."""
+    flags = [DECLARED[field].flag for field in LISTENS]
+    return [*given, *(word for flag in flags if flag not in given for word in (flag, ANY_PORT))]
 
 
 def clean_environment() -> dict[str, str]:
@@ -47,9 +55,7 @@ class Node:
         self.data = folder / "data"
         self.log = folder / "node.log"
         line = [sys.executable, "-m", "atoll", "up", "--data", str(self.data)]
-        line += _unless(arguments, "--listen-api", "127.0.0.1:0")
-        line += _unless(arguments, "--listen-etcd", "127.0.0.1:0")
-        self.process = Process([*line, *arguments], self.log, env=environment or {})
+        self.process = Process([*line, *any_ports(*arguments)], self.log, env=environment or {})
         self._read_from = 0
 
     def start(self) -> Node:
@@ -90,7 +96,3 @@ class Node:
 
     def _is_ready_or_gone(self) -> bool:
         return "\n  access  " in self.text() or not self.process.running
-
-
-def _unless(arguments: Sequence[str], flag: str, value: str) -> list[str]:
-    return [] if flag in arguments else [flag, value]

@@ -69,9 +69,7 @@ def test_data_is_private_and_survives(tmp_path: Path) -> None:
 
 
 def test_a_second_node_on_the_same_data_is_refused(node: atoll.Node) -> None:
-    second = atoll.run(
-        "up", "--data", str(node.data), "--listen-api", "127.0.0.1:0", "--listen-etcd", "127.0.0.1:0"
-    )
+    second = atoll.run("up", *atoll.any_ports("--data", str(node.data)))
     assert second.returncode != 0
     assert "use" in second.stderr and str(node.data) in second.stderr
     assert node.get("/livez") == b"ok\n"
@@ -82,9 +80,7 @@ def test_a_port_in_use_names_the_options(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        ended = atoll.run(
-            "up", "--data", str(tmp_path / "d"), "--listen-api", address, "--listen-etcd", "127.0.0.1:0"
-        )
+        ended = atoll.run("up", *atoll.any_ports("--data", str(tmp_path / "d"), "--listen-api", address))
     assert ended.returncode == 7
     assert f"port {address.split(':')[1]} on 127.0.0.1 is in use" in ended.stderr
     assert "--listen-api HOST:PORT" in ended.stderr and "--port-offset N" in ended.stderr
@@ -114,10 +110,7 @@ def test_a_store_path_that_is_no_store_is_refused_and_left_alone(tmp_path: Path,
     assert callable(make)
     url = make(tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    ended = atoll.run(
-        *("up", "--data", str(tmp_path / "data"), "--store", url),
-        *("--listen-api", "127.0.0.1:0", "--listen-etcd", "127.0.0.1:0"),
-    )
+    ended = atoll.run("up", *atoll.any_ports("--data", str(tmp_path / "data"), "--store", url))
     assert ended.returncode in (2, 3, 5)
     path = url.removeprefix("sqlite:")
     assert path in ended.stderr or str(Path(path).parent) in ended.stderr
@@ -126,8 +119,7 @@ def test_a_store_path_that_is_no_store_is_refused_and_left_alone(tmp_path: Path,
 
 
 def test_listening_beyond_loopback_is_refused_without_tls_and_credentials(tmp_path: Path) -> None:
-    line = ("up", "--data", str(tmp_path), "--listen-api", "127.0.0.1:0", "--listen-etcd", "0.0.0.0:0")
-    ended = atoll.run(*line)
+    ended = atoll.run("up", *atoll.any_ports("--data", str(tmp_path), "--listen-etcd", "0.0.0.0:0"))
     assert ended.returncode == 5
     assert "reachable by other machines" in ended.stderr and "--insecure" in ended.stderr
     node = atoll.Node(tmp_path, "--listen-etcd", "0.0.0.0:0", "--insecure").start()

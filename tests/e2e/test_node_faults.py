@@ -26,7 +26,7 @@ def etcdctl(node: atoll.Node, *arguments: str) -> subprocess.CompletedProcess[st
 
 def up(data: Path) -> subprocess.CompletedProcess[str]:
     """A node that is expected to end by itself."""
-    return atoll.run("up", "--data", str(data), "--listen-api", "127.0.0.1:0", "--listen-etcd", "127.0.0.1:0")
+    return atoll.run("up", *atoll.any_ports("--data", str(data)))
 
 
 @pytest.fixture

@@ -51,6 +51,7 @@ def test_flags_beat_environment_beats_file_beats_defaults() -> None:
         ("stop_within_s = -1\n", r"must be a number of at least 0"),
         ("= 3\n", r"a\.toml: not TOML"),
         ('[tls]\nkey = "k"\n', r"tls\.certificate and tls\.key need each other"),
+        ('[nodes]\nkey = "k"\n', r"nodes\.certificate and nodes\.key and nodes\.ca need each other"),
         ("port_offset = 70000\n", r"listen\.api with port_offset gives port 77070"),
     ],
 )
@@ -94,6 +95,26 @@ def test_listening_beyond_loopback_needs_tls_and_credentials_or_insecure(
     ) as caught:
         settings.resolve(None, {}, flags)
     assert caught.value.code is Code.DENIED
+
+
+@pytest.mark.parametrize(
+    ("flags", "allowed"),
+    [
+        ({"listen_nodes": "127.0.0.1:1"}, True),
+        ({"listen_nodes": "0.0.0.0:1"}, False),
+        ({"listen_nodes": "0.0.0.0:1", "auth": True, **TLS}, False),
+        ({"listen_nodes": "0.0.0.0:1", "insecure": True}, True),
+        ({"listen_nodes": "0.0.0.0:1", "nodes_certificate": "c", "nodes_key": "k", "nodes_ca": "a"}, True),
+    ],
+)
+def test_nodes_meet_beyond_loopback_only_by_certificates_of_their_own(
+    flags: dict[str, str | bool], allowed: bool
+) -> None:
+    if allowed:
+        settings.resolve(None, {}, flags)
+        return
+    with pytest.raises(AtollError, match="that needs --nodes-certificate, --nodes-key and --nodes-ca"):
+        settings.resolve(None, {}, flags)
 
 
 def test_every_setting_has_its_four_names_and_a_text() -> None:

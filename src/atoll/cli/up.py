@@ -73,8 +73,9 @@ def announcement(node: Node) -> str:
     state, chosen = node.state, node.settings
     scheme = "https" if chosen.tls_certificate else "http"
     lines = [f"atoll is ready after {state.ready_after_s:.2f} s"]
-    if "etcd" in state.listeners:
-        lines.append(f"  etcd v3 API   {state.listeners['etcd'].address}")
+    for face in [face for plane in state.planes for face in plane.faces]:
+        addresses = [str(state.listeners[each.removeprefix("listen_")].address) for each in face.listens]
+        lines.append(f"  {face.title:13} {', '.join(addresses)}")
     lines.append(f"  console, API  {scheme}://{state.listeners['api'].address}/")
     lines.append(f"  store         {state.opened.url}")
     lines += [f"  note          {remark}" for remark in state.remarks]

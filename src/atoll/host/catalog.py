@@ -21,6 +21,7 @@ from atoll.runtime.clock import Clock
 from atoll.runtime.grpc_call import ErrorTable
 from atoll.runtime.grpc_call import Limits as GrpcLimits
 from atoll.runtime.grpc_server import Route
+from atoll.runtime.http1 import Application
 from atoll.runtime.http_api import Endpoint
 from atoll.runtime.metrics import Metrics
 from atoll.runtime.tasks import Tasks
@@ -74,6 +75,7 @@ class Context:
     clock: Clock
     metrics: Metrics
     tasks: Tasks
+    node_id: str  # random, kept in the data folder; the same after a restart
     root_password: str = (
         ""  # where every client is asked for credentials: for a user root that is made if missing
     )
@@ -88,12 +90,25 @@ class GrpcFace:
     limits: GrpcLimits
 
 
-@dataclass
-class Started:
-    """What a started plane gives: its etcd API if it serves one, endpoints for the HTTP API, how to stop it."""
+@dataclass(frozen=True)
+class Face:
+    """What a plane answers on listeners of its own: gRPC, HTTP/1, or both on one port. ``listens`` are the settings
+    of the addresses; one server stands behind all of them. ``name`` is its label in metrics, ``title`` is for people.
+    """
 
     name: str
-    etcd: GrpcFace | None = None
+    title: str
+    listens: tuple[str, ...]
+    grpc: GrpcFace | None = None
+    http: Application | None = None
+
+
+@dataclass
+class Started:
+    """What a started plane gives: faces of its own, endpoints for the HTTP API, how to stop it."""
+
+    name: str
+    faces: Sequence[Face] = ()
     endpoints: Sequence[Endpoint] = ()
     jobs: Sequence[Job] = ()  # for the node that leads
     stop: Callable[[float], Awaitable[None]] = _nothing
@@ -174,7 +189,7 @@ async def _coordination(context: Context) -> Started:
 
     endpoints = http.ElectionsApi(context.store.store, context.clock).endpoints()
     if context.store.embedded is None:
-        return Started("coordination", None, endpoints)
+        return Started("coordination", endpoints=endpoints)
     scheme = "https" if context.settings.tls_certificate else "http"
     urls = (f"{scheme}://{context.settings.address('listen_etcd')}",)
     chosen = etcd.Settings(client_urls=urls, limits=limits(context.settings))
@@ -182,7 +197,18 @@ async def _coordination(context: Context) -> Started:
     if context.root_password:
         await api.ensure_auth(context.root_password)
     context.tasks.start("etcd watch progress", api.report_progress())
-    return Started("coordination", GrpcFace(api.routes, api.errors, api.limits), endpoints)
+    face = Face("etcd", "etcd v3 API", ("listen_etcd",), GrpcFace(api.routes, api.errors, api.limits))
+    return Started("coordination", (face,), endpoints)
 
 
-_PLANES: dict[str, Callable[[Context], Awaitable[Started]]] = {"coordination": _coordination}
+async def _registry(context: Context) -> Started:
+    from atoll.planes.registry import plane
+
+    opened = await plane.open_plane()
+    return Started("registry", stop=opened.close)
+
+
+_PLANES: dict[str, Callable[[Context], Awaitable[Started]]] = {
+    "coordination": _coordination,
+    "registry": _registry,
+}

@@ -5,7 +5,7 @@ Rule: names, units and meanings are in docs/reference/metrics.md, which a test c
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from atoll.errors import AtollError
 from atoll.runtime.grpc_call import Stats
@@ -43,27 +43,34 @@ class StoreMeters:
         self._alarms.set(len(status.alarms))
 
 
-def show_grpc(metrics: Metrics, stats: Stats) -> None:
-    """The gRPC server's counts, read when somebody looks."""
+def show_grpc(metrics: Metrics, servers: Mapping[str, Stats]) -> None:
+    """The counts of the gRPC servers, by the name of their API, read when somebody looks."""
 
     def connections() -> Iterable[Sample]:
-        return [((), stats.connections_open)]
+        return [((api,), stats.connections_open) for api, stats in servers.items()]
 
     def calls() -> Iterable[Sample]:
-        return [((method, status.name), count) for (method, status), count in stats.calls_ended.items()]
+        counted = [each for stats in servers.values() for each in stats.calls_ended.items()]
+        return [((method, status.name), count) for (method, status), count in counted]
 
     def seconds() -> Iterable[Sample]:
-        return [((method,), spent_s) for method, spent_s in stats.seconds.items()]
+        return [
+            ((method,), spent_s) for stats in servers.values() for method, spent_s in stats.seconds.items()
+        ]
 
     def moved() -> Iterable[Sample]:
-        return [(("received",), stats.received_bytes), (("sent",), stats.sent_bytes)]
+        for api, stats in servers.items():
+            yield (api, "received"), stats.received_bytes
+            yield (api, "sent"), stats.sent_bytes
 
     def faults() -> Iterable[Sample]:
-        return [((code,), count) for code, count in stats.connection_faults.items()]
+        for api, stats in servers.items():
+            for code, count in stats.connection_faults.items():
+                yield (api, code), count
 
     read = metrics.read_on_scrape
-    read("atoll_grpc_connections", "Connections that are open.", (), connections)
+    read("atoll_grpc_connections", "Connections that are open.", ("api",), connections)
     read("atoll_grpc_calls_total", "Calls that ended.", ("method", "status"), calls)
     read("atoll_grpc_call_seconds_total", "Time from a call's begin to its end.", ("method",), seconds)
-    read("atoll_grpc_bytes_total", "Bytes on connections.", ("direction",), moved)
-    read("atoll_grpc_faults_total", "Connections that broke the protocol.", ("code",), faults)
+    read("atoll_grpc_bytes_total", "Bytes on connections.", ("api", "direction"), moved)
+    read("atoll_grpc_faults_total", "Connections that broke the protocol.", ("api", "code"), faults)

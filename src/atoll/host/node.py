@@ -33,6 +33,8 @@ from atoll.store import migration
 
 TOKEN_FILE = "api-token"  # noqa: S105 - a name
 ROOT_PASSWORD_FILE = "root-password"  # noqa: S105 - a name
+NODE_ID_FILE = "node-id"
+NODE_ID_BYTES = 12
 FREE_BYTES_LOW = 256 * 1024 * 1024
 TASKS_STOP_WITHIN_S = 2.0
 MIGRATION_ASKED_WITHIN_S = 3.0
@@ -138,6 +140,7 @@ class Node:
             self.clock,
             self.state.metrics,
             self.tasks,
+            _kept(self.settings.data / NODE_ID_FILE, new_token(NODE_ID_BYTES)),
             self._root_password(),
         )
         self.state.planes = await catalog.start_planes(context)
@@ -164,24 +167,33 @@ class Node:
 
     def _listen(self) -> None:
         self._undo.append(("listeners", self._close_listeners))
-        for face in [plane.etcd for plane in self.state.planes if plane.etcd]:
-            server = GrpcServer(face.routes, errors=face.errors, clock=self.clock, limits=face.limits)
-            meters.show_grpc(self.state.metrics, server.stats)
-            self._open("listen_etcd", grpc=server)
+        faces = [face for plane in self.state.planes for face in plane.faces]
+        servers = [(face, *self._servers(face)) for face in faces]
+        meters.show_grpc(self.state.metrics, {face.name: grpc.stats for face, grpc, _ in servers if grpc})
+        for face, grpc, http in servers:
+            for field in face.listens:
+                self._open(field, grpc, http)
         self.application = self._api()
         self._open("listen_api", http=Http1Server(self.application, self.clock))
         self.state.health.ready("listeners")
+
+    def _servers(self, face: catalog.Face) -> tuple[GrpcServer | None, Http1Server | None]:
+        grpc, http = face.grpc, None
+        if face.http is not None:
+            http = Http1Server(face.http, self.clock)
+        if grpc is None:
+            return None, http
+        return GrpcServer(grpc.routes, errors=grpc.errors, clock=self.clock, limits=grpc.limits), http
 
     def _open(self, field: str, grpc: GrpcServer | None = None, http: Http1Server | None = None) -> None:
         settings = self.settings
         context = None
         if settings.tls_certificate:
             context = tls.server_context(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
-        declared = DECLARED[field]
-        listener = listen(settings.address(field), declared.flag, grpc=grpc, http1=http, tls=context)
+        listener = listen(settings.address(field), DECLARED[field].flag, grpc=grpc, http1=http, tls=context)
         if context is not None:
             listener.require_tls()
-        self.state.listeners[declared.name.removeprefix("listen.")] = listener
+        self.state.listeners[field.removeprefix("listen_")] = listener
 
     async def _close_listeners(self, within_s: float) -> None:
         """All at once. Watches and the like have no end of their own, so nobody is waited for for long."""
@@ -213,11 +225,15 @@ class Node:
 
 
 def _secret(path: Path) -> str:
-    """A secret that is made at the first start with ``--auth`` and kept in the data folder."""
+    """A secret that is made at the first start with ``--auth``."""
+    return _kept(path, new_token())
+
+
+def _kept(path: Path, fresh: str) -> str:
+    """What ``path`` in the data folder holds; ``fresh``, which is kept there from now on, where it holds nothing."""
     with contextlib.suppress(FileNotFoundError):
-        token = path.read_text().strip()
-        if token:
-            return token
-    token = new_token()
-    disk.write_private_file(path, token.encode() + b"\n")
-    return token
+        kept = path.read_text().strip()
+        if kept:
+            return kept
+    disk.write_private_file(path, fresh.encode() + b"\n")
+    return fresh

@@ -27,7 +27,7 @@ from atoll.runtime.disk import default_data_folder
 from atoll.runtime.logs import FORMATS, LEVELS
 from atoll.runtime.net import Address, parse_address
 
-SECTIONS = ("store", "listen", "tls", "log")
+SECTIONS = ("store", "listen", "tls", "nodes", "registry", "log")
 ENVIRONMENT_PREFIX = "ATOLL_"
 ENVIRONMENT_OTHER = ("ATOLL_CONFIG", "ATOLL_API_TOKEN", "ATOLL_URL")  # read by the command line itself
 LEAD_PREFIX = "ATOLL_LEAD_"  # these and the next are set by `atoll lead` for its program
@@ -77,9 +77,26 @@ class Settings:
         Address("127.0.0.1", 7070), "HOST:PORT", "Address of HTTP API, console, metrics and health."
     )
     listen_etcd: Address = _setting(Address("127.0.0.1", 2379), "HOST:PORT", "Address of the etcd v3 API.")
+    listen_nacos: Address = _setting(
+        Address("127.0.0.1", 8848), "HOST:PORT", "Address of the Nacos API, HTTP and gRPC."
+    )
+    listen_nacos_grpc: Address = _setting(
+        Address("127.0.0.1", 9848),
+        "HOST:PORT",
+        "The same once more: Nacos clients expect gRPC 1,000 above the port that they are given.",
+    )
+    listen_nodes: Address = _setting(
+        Address("127.0.0.1", 9849), "HOST:PORT", "Address for other nodes on the same cluster."
+    )
     tls_certificate: str = _setting("", "FILE", "Certificate chain of this node's listeners (PEM).")
     tls_key: str = _setting("", "FILE", "Key of that certificate (PEM).")
     tls_client_ca: str = _setting("", "FILE", "Ask clients for a certificate signed by one of these (PEM).")
+    nodes_address: str = _setting(
+        "", "HOST:PORT", "Where other nodes reach this one, if not at the address of listen.nodes."
+    )
+    nodes_certificate: str = _setting("", "FILE", "This node's certificate for other nodes, both ways (PEM).")
+    nodes_key: str = _setting("", "FILE", "Key of that certificate (PEM).")
+    nodes_ca: str = _setting("", "FILE", "Certificates that may sign a node's certificate (PEM).")
     log_level: str = _setting("info", "LEVEL", "Least level that is logged.", tuple(LEVELS))
     log_format: str = _setting("text", "FORMAT", "Shape of a log line.", FORMATS)
 
@@ -134,6 +151,7 @@ def _declare() -> dict[str, Declared]:
 
 
 DECLARED = _declare()
+LISTENS = tuple(field for field in DECLARED if field.startswith("listen_"))
 _BY_NAME = {declared.name: declared for declared in DECLARED.values()}
 _BY_VARIABLE = {declared.variable: declared for declared in DECLARED.values()}
 
@@ -307,13 +325,16 @@ _READERS: dict[type, tuple[Callable[[Any], Any], str]] = {
 
 def _check(settings: Settings) -> None:
     """What holds between settings."""
-    if bool(settings.tls_certificate) != bool(settings.tls_key):
-        raise AtollError(Code.INVALID, "tls.certificate and tls.key need each other; give both or neither")
+    for section, needed in (("tls", ("certificate", "key")), ("nodes", ("certificate", "key", "ca"))):
+        given = [bool(getattr(settings, f"{section}_{part}")) for part in needed]
+        if any(given) and not all(given):
+            names = " and ".join(f"{section}.{part}" for part in needed)
+            raise AtollError(Code.INVALID, f"{names} need each other; give all or none")
     if settings.tls_client_ca and not settings.tls_certificate:
         raise AtollError(Code.INVALID, "tls.client_ca needs tls.certificate and tls.key")
     if settings.store_quota_bytes <= 0:
         raise AtollError(Code.INVALID, f"store.quota_bytes must be above 0, not {settings.store_quota_bytes}")
-    for field in ("listen_api", "listen_etcd"):
+    for field in LISTENS:
         port = settings.address(field).port
         if not 0 <= port <= PORT_MAX:
             name = DECLARED[field].name
@@ -326,10 +347,15 @@ def _check(settings: Settings) -> None:
 def check_listening(settings: Settings, field: str) -> None:
     """The rule for listening: beyond loopback only with TLS and credentials, or ``--insecure``."""
     address = settings.address(field)
-    if address.is_loopback or settings.insecure or (settings.auth and settings.tls_certificate):
+    guarded = bool(settings.auth and settings.tls_certificate)
+    needed = "--auth with --tls-certificate and --tls-key"
+    if field == "listen_nodes":  # nodes trust each other's certificates, and nothing else
+        guarded = bool(settings.nodes_certificate)
+        needed = "--nodes-certificate, --nodes-key and --nodes-ca"
+    if address.is_loopback or settings.insecure or guarded:
         return
     raise AtollError(
         Code.DENIED,
-        f"{DECLARED[field].name} = {address} is reachable by other machines; that needs --auth with "
-        f"--tls-certificate and --tls-key, or --insecure if everyone on that network may do everything",
+        f"{DECLARED[field].name} = {address} is reachable by other machines; that needs {needed}, "
+        f"or --insecure if everyone on that network may do everything",
     )
