@@ -1,0 +1,1 @@
+"""Nacos on the wire: what is asked and answered over HTTP and gRPC, as values and bytes; no I/O, no decision."""
