@@ -64,7 +64,7 @@ def endpoints_table() -> str:
     """Every endpoint of the HTTP API, those of the planes included, as a node with a store in memory has them."""
     lines = ["| | path | query | body | answer | what |", "|---|---|---|---|---|---|"]
     for each in sorted(loop.run(_endpoints()), key=lambda each: (each.path, each.method)):
-        query = ", ".join(f"`{name}`" for name in each.query)
+        query = ", ".join(f"`{name}`" for name in each.query_names)
         body = f"`{each.body.__name__}`" if each.body else ""
         answer = f"lines of `{each.answer.__name__}`" if each.streams else f"`{_type_name(each.answer)}`"
         what = each.summary + (" Asks for no token." if each.open_to_all else "")

@@ -24,21 +24,34 @@ PAIRS: Mapping[str, str] = {
         for name in ("__init__", "barrier", "connection", "election", "locks", "session", "turn")
     },
     "src/atoll/store/elections.py": f"{BLOCKING}/elections.py",
+    "src/atoll/runtime/http_client.py": "src/atoll/runtime/http_client_blocking.py",
+    **{
+        f"src/atoll/client/{name}.py": f"src/atoll/client/blocking/{name}.py"
+        for name in ("elections", "node", "transport")
+    },
 }
 
 WORDS: Mapping[str, str] = {
+    "AbstractAsyncContextManager": "AbstractContextManager",
+    "AsyncExitStack": "ExitStack",
     "AsyncGenerator": "Generator",
+    "AsyncIterator": "Iterator",
     "StopAsyncIteration": "StopIteration",
     "StoreShell": "BlockingStore",
     "Store": "BlockingStore",
     "__aenter__": "__enter__",
     "__aexit__": "__exit__",
+    "aclose": "close",
     "aclosing": "closing",
     "anext": "next",
     "asynccontextmanager": "contextmanager",
+    "enter_async_context": "enter_context",
 }
 PHRASES: Sequence[tuple[str, str]] = (
     ("from atoll.embed.aio", "from atoll.embed.blocking"),
+    ("from atoll.client.", "from atoll.client.blocking."),
+    ("from atoll.runtime import streams", "from atoll.runtime import blocking_streams as streams"),
+    ("from atoll.runtime.http_client import", "from atoll.runtime.http_client_blocking import"),
     ("from atoll.runtime import loop", "from atoll.runtime import blocking as loop"),
     ("from atoll.store import elections\n", "from atoll.embed.blocking import elections\n"),
     ("from atoll.store.elections import", "from atoll.embed.blocking.elections import"),

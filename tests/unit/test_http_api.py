@@ -5,19 +5,19 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import pytest
 
+from atoll.client.local import LocalTransport
 from atoll.client.node import Client
-from atoll.client.transport import LocalTransport
 from atoll.errors import AtollError, Code, Reason
 from atoll.runtime import http_local, loop
 from atoll.runtime.http1 import Application
 from atoll.runtime.http_api import STATUS, Asked, Endpoint, Text, application, openapi
 from atoll.runtime.http_client import HttpRequest
-from atoll.runtime.http_guard import Gate
+from atoll.runtime.http_guard import Caller, Gate
 from atoll.runtime.logs import Log
 from atoll.runtime.net import Address
 
@@ -27,6 +27,14 @@ HOST = "127.0.0.1:7070"
 class Thing(msgspec.Struct, frozen=True):
     name: str
     size_bytes: int = 0
+
+
+class Counting(msgspec.Struct, frozen=True):
+    """How to count."""
+
+    end: str = ""
+    times: Annotated[int, msgspec.Meta(ge=1, le=3)] = 1
+    slowly: bool = False
 
 
 async def get_thing(asked: Asked) -> Thing:
@@ -47,9 +55,10 @@ async def broken(asked: Asked) -> Thing:
 
 
 async def count(asked: Asked) -> AsyncIterator[Thing]:
-    yield Thing("one")
-    yield Thing("two")
-    if asked.query.get("end") == "badly":
+    for _ in range(asked.fields.times):
+        yield Thing("one")
+        yield Thing("two")
+    if asked.fields.end == "badly":
         raise AtollError(Code.UNAVAILABLE, "the store went away")
 
 
@@ -62,19 +71,36 @@ async def text(asked: Asked) -> Text:
     return Text(b"fine\n")
 
 
+async def echo(asked: Asked) -> Text:
+    return Text(asked.body)
+
+
+async def whoever(asked: Asked) -> Caller:
+    return asked.caller
+
+
 ENDPOINTS = [
     Endpoint("GET", "/thing", "A thing.", get_thing, Thing, query=("name",)),
     Endpoint("POST", "/thing", "Make a thing.", make_thing, Thing, body=Thing),
     Endpoint("GET", "/full", "Fails.", full, Thing),
     Endpoint("GET", "/broken", "Has a bug.", broken, Thing),
-    Endpoint("GET", "/count", "Counts.", count, Thing, streams=True),
+    Endpoint("GET", "/count", "Counts.", count, Thing, query=Counting, streams=True),
     Endpoint("GET", "/refuse", "Refuses.", refuse, Thing, streams=True),
     Endpoint("GET", "/open", "For all.", text, str, open_to_all=True),
+    Endpoint("POST", "/echo", "Gives it back.", echo, str, body=bytes, body_bytes_max=10),
+    Endpoint("GET", "/me", "Who asks.", whoever, Caller, for_users=True),
+    Endpoint("POST", "/me", "Who orders.", whoever, Caller),
 ]
 
 
+def session_of(token: str) -> str:
+    if token not in ("of-ann",):
+        raise AtollError(Code.DENIED, "no such session", reason=Reason.INVALID_TOKEN)
+    return "ann"
+
+
 def app(token: str = "", host: str = "127.0.0.1") -> Application:
-    return application(ENDPOINTS, Gate(Address(host, 7070), token), Log("api"), "1", {})
+    return application(ENDPOINTS, Gate(Address(host, 7070), token, session_of), Log("api"), "1", {})
 
 
 def ask(
@@ -107,6 +133,13 @@ def test_an_endpoint_answers_with_its_value() -> None:
         ("POST", "/thing", b"{", 400, "invalid", "not what /thing takes"),
         ("POST", "/thing", b'{"name":1}', 400, "invalid", "Expected `str`, got `int`"),
         ("POST", "/thing", b" " * 1_100_000, 400, "invalid", "more than 1048576 bytes"),
+        ("POST", "/thing", b'{"name":"\xff"}', 400, "invalid", "not what /thing takes"),
+        ("POST", "/echo", b"12345678901", 400, "invalid", "more than 10 bytes"),
+        ("GET", "/thing?name=x&nome=y", b"", 400, "invalid", "no query field 'nome'; it knows name"),
+        ("GET", "/thing?name=x&name=y", b"", 400, "invalid", "given twice"),
+        ("GET", "/count?times=4", b"", 400, "invalid", "`int` <= 3"),
+        ("GET", "/count?times=x", b"", 400, "invalid", "Expected `int`"),
+        ("GET", "/count?slowly=perhaps", b"", 400, "invalid", "Expected `bool`"),
         ("GET", "/full", b"", 507, "exhausted", "the disk is full"),
         ("GET", "/refuse", b"", 404, "not_found", "no such thing"),
         ("GET", "/none", b"", 404, "not_found", "/openapi.json lists"),
@@ -128,6 +161,7 @@ def test_a_bug_is_raised_to_the_server_and_says_nothing_to_the_caller() -> None:
 
 def test_a_stream_is_lines_and_its_failure_is_the_last_of_them() -> None:
     assert ask("GET", "/count")[1].count(b"\n") == 2
+    assert ask("GET", "/count?times=2&slowly=true")[1].count(b"\n") == 4
     last = ask("GET", "/count?end=badly")[1].splitlines()[-1]
     assert json.loads(last)["error"]["message"] == "the store went away"
 
@@ -156,6 +190,8 @@ def test_the_client_gets_values_and_the_errors_that_were_meant() -> None:
         ({"host": "[::1]:7070"}, "127.0.0.1", True),
         ({"host": "rebound.example:7070"}, "127.0.0.1", False),
         ({"host": ""}, "127.0.0.1", False),
+        ({"host": "[::1"}, "127.0.0.1", False),
+        ({"origin": "http://[::1"}, "127.0.0.1", False),
         ({"host": "127.0.0.1.example"}, "127.0.0.1", False),
         ({"origin": f"http://{HOST}"}, "127.0.0.1", True),
         ({"origin": "http://example.org"}, "127.0.0.1", False),
@@ -189,6 +225,32 @@ def test_the_token_is_asked_for(authorization: str, status: int) -> None:
     assert ask("GET", "/open", to=app("s3cret"))[0] == 200
 
 
+@pytest.mark.parametrize(
+    ("method", "target", "authorization", "status", "answer"),
+    [
+        ("GET", "/me", "Bearer s3cret", 200, {"user": "", "address": "", "operator": True}),
+        ("GET", "/me", "Bearer of-ann", 200, {"user": "ann", "address": "", "operator": False}),
+        ("GET", "/me", "Basic " + base64.b64encode(b"ann:of-ann").decode(), 401, None),
+        ("GET", "/me", "Bearer of-bob", 401, None),
+        ("GET", "/me", "", 401, None),
+        ("POST", "/me", "Bearer of-ann", 401, None),
+        ("GET", "/thing?name=x", "Bearer of-ann", 401, None),
+        ("GET", "/me/", "Bearer of-ann", 401, None),
+    ],
+)
+def test_a_users_token_opens_what_is_meant_for_users(
+    method: str, target: str, authorization: str, status: int, answer: object
+) -> None:
+    got, answered, _ = ask(method, target, headers={"authorization": authorization}, to=app("s3cret"))
+    assert got == status
+    if answer is not None:
+        assert answered == answer
+
+
+def test_without_a_token_everybody_is_the_operator() -> None:
+    assert ask("GET", "/me")[1]["operator"] is True
+
+
 def test_the_document_describes_every_endpoint() -> None:
     document = ask("GET", "/openapi.json")[1]
     assert document == openapi(ENDPOINTS, "1")
@@ -197,6 +259,10 @@ def test_the_document_describes_every_endpoint() -> None:
     thing = document["components"]["schemas"]["Thing"]
     assert thing["required"] == ["name"]
     assert document["paths"]["/thing"]["get"]["parameters"][0]["name"] == "name"
+    counting = {each["name"]: each for each in document["paths"]["/count"]["get"]["parameters"]}
+    assert counting["times"]["schema"] == {"type": "integer", "minimum": 1, "maximum": 3, "default": 1}
+    assert counting["times"]["required"] is False
+    assert "application/octet-stream" in document["paths"]["/echo"]["post"]["requestBody"]["content"]
 
 
 def test_every_code_has_a_status() -> None:

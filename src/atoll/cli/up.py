@@ -11,8 +11,8 @@ import sys
 from typing import Any
 
 from atoll.cli import command
+from atoll.client.local import LocalTransport
 from atoll.client.node import Client
-from atoll.client.transport import LocalTransport
 from atoll.errors import AtollError, Code
 from atoll.host.node import ROOT_PASSWORD_FILE, TOKEN_FILE, Node
 from atoll.host.settings import Resolved

@@ -6,8 +6,10 @@ answer is UNAVAILABLE, a write without an answer is UNKNOWN.
 
 from __future__ import annotations
 
+import contextlib
+import enum
 from collections.abc import AsyncIterator
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
@@ -61,35 +63,47 @@ class Client:
         return await self.post("/v1/store/defragment", None, Done)
 
     async def metrics(self) -> bytes:
-        async with self._transport.open(self._request("GET", "/metrics")) as answer:
-            await _raise_failure(answer)
-            return await answer.body()
+        return await self.whole("/metrics")
 
     # ------------------------------------------------------------------ for the parts that planes add
 
-    async def get(self, path: str, kind: type[T], **query: str) -> T:
-        target = f"{path}?{urlencode(query)}" if query else path
-        return await self._ask(self._request("GET", target), kind)
+    async def get(self, path: str, kind: type[T], fields: msgspec.Struct | None = None, **query: str) -> T:
+        """``fields``: the endpoint's struct of query fields, or its names with their text."""
+        return await self._ask(self._request("GET", _target(path, fields, query)), kind)
 
-    async def post(self, path: str, body: Any, kind: type[T]) -> T:
-        content = b"" if body is None else msgspec.json.encode(body)
-        return await self._ask(self._request("POST", path, content), kind)
+    async def post(self, path: str, body: Any, kind: type[T], fields: msgspec.Struct | None = None) -> T:
+        return await self.send("POST", path, body, kind, fields)
+
+    async def send(
+        self, method: str, path: str, body: Any, kind: type[T], fields: msgspec.Struct | None = None
+    ) -> T:
+        """``body``: a value, ``bytes`` as they are, or None."""
+        content = body if isinstance(body, bytes) else b"" if body is None else msgspec.json.encode(body)
+        return await self._ask(self._request(method, _target(path, fields, {}), content), kind)
+
+    @contextlib.asynccontextmanager
+    async def stream(
+        self, path: str, kind: type[T], fields: msgspec.Struct | None = None, within_s: float | None = None
+    ) -> AsyncIterator[Lines[T]]:
+        """A stream of values; ``within_s`` bounds each wait for the next one."""
+        request = self._request("GET", _target(path, fields, {}), within_s=within_s)
+        async with self._transport.open(request) as answer:
+            await _raise_failure(answer)
+            yield Lines(answer, kind)
 
     async def lines(self, path: str, kind: type[T], **query: str) -> AsyncIterator[T]:
         """A stream of values, until the node ends it or the caller stops reading. Raises an error in the stream."""
-        buffer = b""
-        async for part in self.bytes_of(path, within_s=None, **query):
-            *lines, buffer = (buffer + part).split(b"\n")
-            for line in lines:
-                yield _decode_line(line, kind)
-
-    async def bytes_of(self, path: str, within_s: float | None = 60.0, **query: str) -> AsyncIterator[bytes]:
-        target = f"{path}?{urlencode(query)}" if query else path
-        request = self._request("GET", target, within_s=within_s)
+        request = self._request("GET", _target(path, None, query), within_s=None)
         async with self._transport.open(request) as answer:
             await _raise_failure(answer)
-            async for part in answer.parts:
-                yield part
+            async for item in Lines(answer, kind).every():
+                yield item
+
+    async def whole(self, path: str, fields: msgspec.Struct | None = None) -> bytes:
+        """An answer that is not JSON."""
+        async with self._transport.open(self._request("GET", _target(path, fields, {}))) as answer:
+            await _raise_failure(answer)
+            return await answer.body()
 
     def _request(
         self, method: str, target: str, body: bytes = b"", within_s: float | None = 60.0
@@ -100,6 +114,46 @@ class Client:
         async with self._transport.open(request) as answer:
             await _raise_failure(answer)
             return _decode(await answer.body(), kind)
+
+
+class Lines(Generic[T]):
+    """The values of a stream. ``cut`` ends it for whoever reads it."""
+
+    def __init__(self, answer: HttpAnswer, kind: type[T]) -> None:
+        self._answer = answer
+        self._kind = kind
+
+    async def every(self) -> AsyncIterator[T]:
+        buffer = b""
+        async for part in self._answer.parts:
+            *lines, buffer = (buffer + part).split(b"\n")
+            for line in lines:
+                yield _decode_line(line, self._kind)
+
+    def cut(self) -> None:
+        self._answer.cut()
+
+
+def _target(path: str, fields: msgspec.Struct | None, query: dict[str, str]) -> str:
+    """``path`` with its query; fields that have their default are left out."""
+    if fields is not None:
+        pairs = {name: getattr(fields, name) for name in fields.__struct_fields__}
+        kept = {name: value for name, value in pairs.items() if value != _default(fields, name)}
+        query = {name: _text(value) for name, value in kept.items()}
+    return f"{path}?{urlencode(query)}" if query else path
+
+
+def _default(fields: msgspec.Struct, name: str) -> Any:
+    defaults = dict(
+        zip(reversed(fields.__struct_fields__), reversed(fields.__struct_defaults__), strict=False)
+    )
+    return defaults.get(name, msgspec.UNSET)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value.value if isinstance(value, enum.Enum) else value)
 
 
 async def _raise_failure(answer: HttpAnswer) -> None:

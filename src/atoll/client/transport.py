@@ -1,7 +1,8 @@
-"""How a client reaches a node's API: over a connection, or inside the node's own process.
+"""How a client reaches nodes' API over connections. Inside a node's own process: ``atoll.client.local``.
 
-Rule: both ask the same application with the same checks before it; the second spares a node's own console a
-connection to itself, and tests a port.
+Rule: where several nodes are given, one that does not answer, or cannot do it now (503), is passed over for the next,
+and the next request begins with the one that answered. A write whose answer did not come is not tried elsewhere: it
+may have been carried out.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from atoll.runtime import http_local
-from atoll.runtime.http1 import Application
+from atoll.errors import AtollError, Code
 from atoll.runtime.http_client import HttpAnswer, HttpRequest, open_answer
+
+STATUS_UNAVAILABLE = 503
 
 
 class Transport(Protocol):
@@ -21,23 +23,37 @@ class Transport(Protocol):
 
 
 class HttpTransport:
-    """``url`` as in ``http://127.0.0.1:7070``; ``ca_file`` empty: the system's authorities."""
+    """``urls`` as in ``http://127.0.0.1:7070``, several with commas between them; ``ca_file`` empty: the system's
+    authorities.
+    """
 
-    def __init__(self, url: str, ca_file: str = "") -> None:
-        self._url = url
+    def __init__(self, urls: str, ca_file: str = "") -> None:
+        self._urls = [url.strip() for url in urls.split(",") if url.strip()]
         self._ca_file = ca_file
-
-    def open(self, request: HttpRequest) -> contextlib.AbstractAsyncContextManager[HttpAnswer]:
-        return open_answer(self._url, request, self._ca_file)
-
-
-class LocalTransport:
-    """Asks ``application`` directly, as a client would that names ``host``."""
-
-    def __init__(self, application: Application, host: str) -> None:
-        self._application = application
-        self._host = host
+        self._at = 0
+        if not self._urls:
+            raise AtollError(
+                Code.INVALID, "no node was named; expected http://HOST:PORT[,http://HOST:PORT...]"
+            )
 
     @contextlib.asynccontextmanager
     async def open(self, request: HttpRequest) -> AsyncIterator[HttpAnswer]:
-        yield await http_local.ask(self._application, request, self._host)
+        async with contextlib.AsyncExitStack() as stack:
+            yield await self._first_answer(stack, request)
+
+    async def _first_answer(self, stack: contextlib.AsyncExitStack, request: HttpRequest) -> HttpAnswer:
+        left = len(self._urls)
+        while True:
+            left -= 1
+            try:
+                answer = await stack.enter_async_context(
+                    open_answer(self._urls[self._at], request, self._ca_file)
+                )
+            except AtollError as error:
+                if error.code is not Code.UNAVAILABLE or not left:
+                    raise
+            else:
+                if answer.status != STATUS_UNAVAILABLE or not left:
+                    return answer
+                await stack.aclose()
+            self._at = (self._at + 1) % len(self._urls)

@@ -8,18 +8,17 @@ Source: RFC 9112, by ``h11``.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import h11
 
 from atoll.errors import AtollError, Code, Reason
+from atoll.runtime import streams
 
-READ_BYTES = 65_536
 CONNECT_WITHIN_S = 5.0
 
 
@@ -36,11 +35,14 @@ class HttpRequest:
 
 @dataclass
 class HttpAnswer:
-    """Read ``body`` to its end or leave the ``open`` block; both close the connection."""
+    """Read ``body`` to its end or leave the ``open`` block; both close the connection. ``cut`` ends a stream for
+    whoever reads it.
+    """
 
     status: int
     headers: dict[str, str]
     parts: AsyncIterator[bytes]
+    cut: Callable[[], None]
 
     async def body(self) -> bytes:
         return b"".join([part async for part in self.parts])
@@ -55,22 +57,17 @@ async def open_answer(base_url: str, request: HttpRequest, ca_file: str = "") ->
     secure = ssl.create_default_context(cafile=ca_file or None) if url.scheme == "https" else None
     port = url.port or (443 if secure else 80)
     try:
-        async with asyncio.timeout(CONNECT_WITHIN_S):
-            reader, writer = await asyncio.open_connection(url.hostname, port, ssl=secure)
-    except (OSError, TimeoutError) as error:
+        stream = await streams.connect(url.hostname, port, secure, CONNECT_WITHIN_S)
+    except OSError as error:
         message = f"no node answers at {base_url}: {_reason(error)}; is `atoll up` running?"
         raise AtollError(Code.UNAVAILABLE, message, retry_after_s=1.0) from error
     try:
-        yield await _exchange(reader, writer, request, url.netloc.rpartition("@")[2])
+        yield await _exchange(stream, request, url.netloc.rpartition("@")[2])
     finally:
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
+        await stream.close()
 
 
-async def _exchange(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: HttpRequest, host: str
-) -> HttpAnswer:
+async def _exchange(stream: streams.Stream, request: HttpRequest, host: str) -> HttpAnswer:
     wire = h11.Connection(h11.CLIENT)
     headers = {
         "host": host,
@@ -80,10 +77,9 @@ async def _exchange(
     }
     head = h11.Request(method=request.method, target=request.target, headers=list(headers.items()))
     try:
-        writer.write((wire.send(head) or b"") + (wire.send(h11.Data(request.body)) or b""))
-        writer.write(wire.send(h11.EndOfMessage()) or b"")
-        await writer.drain()
-        while not isinstance(event := await _next_event(wire, reader, request), h11.Response):
+        whole = (wire.send(head) or b"") + (wire.send(h11.Data(request.body)) or b"")
+        await stream.write(whole + (wire.send(h11.EndOfMessage()) or b""))
+        while not isinstance(event := await _next_event(wire, stream, request), h11.Response):
             continue
     except OSError as error:
         message = f"{request.method} {request.target}: the connection broke: {_reason(error)}"
@@ -93,22 +89,19 @@ async def _exchange(
             raise
         raise AtollError(Code.UNKNOWN, f"{error.message}; the request may have been carried out") from error
     answered = {name.decode(): value.decode("latin-1") for name, value in event.headers}
-    return HttpAnswer(event.status_code, answered, _parts(wire, reader, request))
+    return HttpAnswer(event.status_code, answered, _parts(wire, stream, request), stream.cut)
 
 
-async def _parts(
-    wire: h11.Connection, reader: asyncio.StreamReader, request: HttpRequest
-) -> AsyncIterator[bytes]:
-    while isinstance(event := await _next_event(wire, reader, request), h11.Data):
+async def _parts(wire: h11.Connection, stream: streams.Stream, request: HttpRequest) -> AsyncIterator[bytes]:
+    while isinstance(event := await _next_event(wire, stream, request), h11.Data):
         yield bytes(event.data)
 
 
-async def _next_event(wire: h11.Connection, reader: asyncio.StreamReader, request: HttpRequest) -> h11.Event:
+async def _next_event(wire: h11.Connection, stream: streams.Stream, request: HttpRequest) -> h11.Event:
     try:
         while (event := wire.next_event()) is h11.NEED_DATA:
-            async with asyncio.timeout(request.within_s):
-                wire.receive_data(await reader.read(READ_BYTES))
-    except (OSError, TimeoutError, h11.RemoteProtocolError) as error:
+            wire.receive_data(await stream.read(request.within_s))
+    except (OSError, h11.RemoteProtocolError) as error:
         message = f"{request.method} {request.target}: no answer: {_reason(error)}"
         raise AtollError(Code.UNAVAILABLE, message, reason=Reason.TIMEOUT, retry_after_s=1.0) from error
     if isinstance(event, h11.Event):

@@ -2,7 +2,8 @@
 
 Rule: loopback is no boundary against a browser. On a loopback address the Host header must name the loopback (a
 page whose name was re-bound to 127.0.0.1 sends its own name), and an Origin header, which browsers send with what
-a page starts, must be the server's own. With a token, every request carries it besides.
+a page starts, must be the server's own. With a token, every request carries it besides; an endpoint that is meant
+for users also takes what a user got at login, and is told who that is.
 
 Sources: RFC 9110 section 7.2 (Host), RFC 6454 section 7 (Origin), RFC 6750 (Bearer), RFC 7617 (Basic).
 """
@@ -11,52 +12,94 @@ from __future__ import annotations
 
 import base64
 import binascii
+import enum
 import hmac
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
 from urllib.parse import urlsplit
+
+import msgspec
 
 from atoll.errors import AtollError, Code, Reason
 from atoll.runtime.net import Address
 
+Sessions: TypeAlias = Callable[[str], str]  # what a user got at login -> the user; raises DENIED
+
+
+class Audience(enum.Enum):
+    """For whom an endpoint is."""
+
+    ALL = "all"  # no credentials
+    USERS = "users"  # the node's token, or a user's own
+    OPERATORS = "operators"  # the node's token
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who asks. ``operator``: by the node's token, or where no credentials are asked for; ``user`` is empty then,
+    and for an endpoint that is open to all.
+    """
+
+    user: str = ""
+    address: str = ""
+    operator: bool = False
+
 
 class Gate:
-    """``address`` is where the frontend listens; ``token`` empty: no credentials are asked for."""
+    """``address`` is where the frontend listens; ``token`` empty: no credentials are asked for. ``sessions`` knows
+    the users' tokens; without it there is only the node's.
+    """
 
-    def __init__(self, address: Address, token: str = "") -> None:
+    def __init__(self, address: Address, token: str = "", sessions: Sessions | None = None) -> None:
         self._address = address
         self._token = token
+        self._sessions = sessions
 
-    def check(self, headers: Iterable[tuple[bytes, bytes]], needs_token: bool = True) -> None:
-        """Raises DENIED for a foreign Host or Origin, and DENIED / INVALID_TOKEN without the token."""
+    def check(self, headers: Iterable[tuple[bytes, bytes]], audience: Audience) -> Caller:
+        """Raises DENIED for a foreign Host or Origin, and DENIED / INVALID_TOKEN without a token for ``audience``."""
         found = {name.lower(): value.decode("latin-1") for name, value in headers}
         host = found.get(b"host", "")
         if self._address.is_loopback and not _names_loopback(host):
             raise AtollError(Code.DENIED, f"the Host header {host!r} is not this node's; use {self._address}")
         origin = found.get(b"origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and _netloc(origin) != host.lower():
             raise AtollError(Code.DENIED, f"requests of pages from {origin!r} are refused")
-        if self._token and needs_token and not self._has_token(found.get(b"authorization", "")):
-            message = (
-                "this node asks for its API token: Authorization: Bearer TOKEN (file api-token in its data)"
-            )
-            raise AtollError(Code.DENIED, message, reason=Reason.INVALID_TOKEN)
+        if not self._token:
+            return Caller(operator=True)
+        if audience is Audience.ALL:
+            return Caller()
+        return self._bearer(found.get(b"authorization", ""), audience)
 
-    def _has_token(self, authorization: str) -> bool:
+    def _bearer(self, authorization: str, audience: Audience) -> Caller:
         scheme, _, given = authorization.partition(" ")
-        if scheme.lower() == "basic":
-            given = _basic_password(given)
-        elif scheme.lower() != "bearer":
-            return False
-        return hmac.compare_digest(given.strip().encode(), self._token.encode())
+        scheme, given = scheme.lower(), given.strip()
+        secret = _basic_password(given) if scheme == "basic" else given
+        if scheme in ("basic", "bearer") and hmac.compare_digest(secret.encode(), self._token.encode()):
+            return Caller(operator=True)
+        if scheme == "bearer" and audience is Audience.USERS and self._sessions is not None:
+            return Caller(user=self._sessions(given))
+        message = "this node asks for its API token: Authorization: Bearer TOKEN (file api-token in its data)"
+        if audience is Audience.USERS:
+            message += ", or for the token that a user gets at login"
+        raise AtollError(Code.DENIED, message, reason=Reason.INVALID_TOKEN)
 
 
 def _names_loopback(host: str) -> bool:
-    name = urlsplit(f"//{host}").hostname or ""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:  # half an IPv6 address
+        return False
     return Address(name, 0).is_loopback
+
+
+def _netloc(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
 def _basic_password(encoded: str) -> str:
     try:
         return base64.b64decode(encoded, validate=True).decode().partition(":")[2]
-    except (binascii.Error, UnicodeDecodeError):
+    except (binascii.Error, ValueError):
         return ""

@@ -49,7 +49,7 @@ async def ask(application: Application, request: HttpRequest, host: str) -> Http
 
     await application(scope, receive, send)
     answered = {name.decode(): value.decode("latin-1") for name, value in head.get("headers", [])}
-    return HttpAnswer(head.get("status", 500), answered, _each(parts))
+    return HttpAnswer(head.get("status", 500), answered, _each(parts), lambda: None)
 
 
 async def _each(parts: list[bytes]) -> AsyncIterator[bytes]:

@@ -1,0 +1,188 @@
+# Generated from src/atoll/client/node.py by `python3 dev.py generate`; edit that file instead.
+"""The node's API, typed: one method an endpoint.
+
+Rule: answers are values of ``resources``; failures are the ``AtollError`` that the node meant. A node that does not
+answer is UNAVAILABLE, a write without an answer is UNKNOWN.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+from collections.abc import Iterator
+from typing import Any, Generic, TypeVar
+from urllib.parse import urlencode
+
+import msgspec
+
+from atoll.client.blocking.transport import Transport
+from atoll.errors import AtollError, Code, Reason
+from atoll.resources.node import CompactOrder, Done, Leases, Node, SettingValue, StoreStatus
+from atoll.runtime.http_client_blocking import HttpAnswer, HttpRequest
+
+T = TypeVar("T")
+
+
+class _ErrorBody(msgspec.Struct, frozen=True):
+    code: str
+    message: str
+    reason: str = "other"
+    retry_after_s: float | None = None
+    facts: dict[str, int | str] = {}
+
+
+class _ErrorAnswer(msgspec.Struct, frozen=True):
+    error: _ErrorBody
+
+
+class Client:
+    """``token`` is the node's API token, where it asks for one."""
+
+    def __init__(self, transport: Transport, token: str = "") -> None:
+        self._transport = transport
+        self._headers = {"authorization": f"Bearer {token}"} if token else {}
+
+    def node(self) -> Node:
+        return self.get("/v1/node", Node)
+
+    def settings(self) -> list[SettingValue]:
+        return self.get("/v1/settings", list[SettingValue])
+
+    def store(self) -> StoreStatus:
+        return self.get("/v1/store", StoreStatus)
+
+    def leases(self) -> Leases:
+        return self.get("/v1/leases", Leases)
+
+    def logs(self) -> list[str]:
+        return self.get("/v1/logs", list[str])
+
+    def compact(self, revision: int = 0) -> Done:
+        return self.post("/v1/store/compact", CompactOrder(revision), Done)
+
+    def defragment(self) -> Done:
+        return self.post("/v1/store/defragment", None, Done)
+
+    def metrics(self) -> bytes:
+        return self.whole("/metrics")
+
+    # ------------------------------------------------------------------ for the parts that planes add
+
+    def get(self, path: str, kind: type[T], fields: msgspec.Struct | None = None, **query: str) -> T:
+        """``fields``: the endpoint's struct of query fields, or its names with their text."""
+        return self._ask(self._request("GET", _target(path, fields, query)), kind)
+
+    def post(self, path: str, body: Any, kind: type[T], fields: msgspec.Struct | None = None) -> T:
+        return self.send("POST", path, body, kind, fields)
+
+    def send(
+        self, method: str, path: str, body: Any, kind: type[T], fields: msgspec.Struct | None = None
+    ) -> T:
+        """``body``: a value, ``bytes`` as they are, or None."""
+        content = body if isinstance(body, bytes) else b"" if body is None else msgspec.json.encode(body)
+        return self._ask(self._request(method, _target(path, fields, {}), content), kind)
+
+    @contextlib.contextmanager
+    def stream(
+        self, path: str, kind: type[T], fields: msgspec.Struct | None = None, within_s: float | None = None
+    ) -> Iterator[Lines[T]]:
+        """A stream of values; ``within_s`` bounds each wait for the next one."""
+        request = self._request("GET", _target(path, fields, {}), within_s=within_s)
+        with self._transport.open(request) as answer:
+            _raise_failure(answer)
+            yield Lines(answer, kind)
+
+    def lines(self, path: str, kind: type[T], **query: str) -> Iterator[T]:
+        """A stream of values, until the node ends it or the caller stops reading. Raises an error in the stream."""
+        request = self._request("GET", _target(path, None, query), within_s=None)
+        with self._transport.open(request) as answer:
+            _raise_failure(answer)
+            for item in Lines(answer, kind).every():
+                yield item
+
+    def whole(self, path: str, fields: msgspec.Struct | None = None) -> bytes:
+        """An answer that is not JSON."""
+        with self._transport.open(self._request("GET", _target(path, fields, {}))) as answer:
+            _raise_failure(answer)
+            return answer.body()
+
+    def _request(
+        self, method: str, target: str, body: bytes = b"", within_s: float | None = 60.0
+    ) -> HttpRequest:
+        return HttpRequest(method, target, self._headers, body, within_s)
+
+    def _ask(self, request: HttpRequest, kind: type[T]) -> T:
+        with self._transport.open(request) as answer:
+            _raise_failure(answer)
+            return _decode(answer.body(), kind)
+
+
+class Lines(Generic[T]):
+    """The values of a stream. ``cut`` ends it for whoever reads it."""
+
+    def __init__(self, answer: HttpAnswer, kind: type[T]) -> None:
+        self._answer = answer
+        self._kind = kind
+
+    def every(self) -> Iterator[T]:
+        buffer = b""
+        for part in self._answer.parts:
+            *lines, buffer = (buffer + part).split(b"\n")
+            for line in lines:
+                yield _decode_line(line, self._kind)
+
+    def cut(self) -> None:
+        self._answer.cut()
+
+
+def _target(path: str, fields: msgspec.Struct | None, query: dict[str, str]) -> str:
+    """``path`` with its query; fields that have their default are left out."""
+    if fields is not None:
+        pairs = {name: getattr(fields, name) for name in fields.__struct_fields__}
+        kept = {name: value for name, value in pairs.items() if value != _default(fields, name)}
+        query = {name: _text(value) for name, value in kept.items()}
+    return f"{path}?{urlencode(query)}" if query else path
+
+
+def _default(fields: msgspec.Struct, name: str) -> Any:
+    defaults = dict(
+        zip(reversed(fields.__struct_fields__), reversed(fields.__struct_defaults__), strict=False)
+    )
+    return defaults.get(name, msgspec.UNSET)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value.value if isinstance(value, enum.Enum) else value)
+
+
+def _raise_failure(answer: HttpAnswer) -> None:
+    if 200 <= answer.status < 300:
+        return
+    content = answer.body()
+    try:
+        body = msgspec.json.decode(content, type=_ErrorAnswer).error
+        code, reason = Code(body.code), Reason(body.reason)
+    except (msgspec.MsgspecError, ValueError) as error:
+        text = content[:200].decode("utf-8", "replace")
+        message = f"the node answered {answer.status}: {text}; its log has the details"
+        raise AtollError(Code.UNAVAILABLE, message) from error
+    raise AtollError(code, body.message, reason=reason, retry_after_s=body.retry_after_s, facts=body.facts)
+
+
+def _decode(content: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except msgspec.MsgspecError as error:
+        message = (
+            f"the node's answer is not what this release expects ({error}); is the node another release?"
+        )
+        raise AtollError(Code.INVALID, message) from error
+
+
+def _decode_line(line: bytes, kind: type[T]) -> T:
+    if line.startswith(b'{"error":'):
+        body = _decode(line, _ErrorAnswer).error
+        raise AtollError(Code(body.code), body.message, reason=Reason(body.reason), facts=body.facts)
+    return _decode(line, kind)

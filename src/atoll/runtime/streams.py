@@ -1,0 +1,44 @@
+"""A TCP connection as a stream of bytes, for clients on the event loop. Its twin for threads is ``blocking_streams``.
+
+Rule: both modules have the same names with the same meaning, so that what stands on one can be generated for the
+other; failures are ``OSError`` (``TimeoutError`` among them), mapped by whoever knows what was asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+
+READ_BYTES = 65_536
+
+
+class Stream:
+    """One connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def read(self, within_s: float | None) -> bytes:
+        """What has come, at least a byte; empty at the end. Raises TimeoutError after ``within_s`` seconds."""
+        async with asyncio.timeout(within_s):
+            return await self._reader.read(READ_BYTES)
+
+    async def write(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+    def cut(self) -> None:
+        """End the connection at once; whoever reads sees its end."""
+        self._writer.transport.abort()
+
+    async def close(self) -> None:
+        self._writer.close()
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
+
+
+async def connect(host: str, port: int, secure: ssl.SSLContext | None, within_s: float) -> Stream:
+    async with asyncio.timeout(within_s):
+        return Stream(*await asyncio.open_connection(host, port, ssl=secure))
