@@ -49,18 +49,33 @@ def run(
 
 
 class Node:
-    """A node in ``folder`` (data and log). ``arguments`` go to ``atoll up``."""
+    """A node in ``folder`` (data and log). ``arguments`` go to ``atoll up``; ``namespace`` is of the network."""
 
-    def __init__(self, folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        namespace: str | None = None,
+    ) -> None:
         self.data = folder / "data"
         self.log = folder / "node.log"
         line = [sys.executable, "-m", "atoll", "up", "--data", str(self.data)]
-        self.process = Process([*line, *any_ports(*arguments)], self.log, env=environment or {})
+        self.process = Process(
+            [*line, *any_ports(*arguments)], self.log, env=environment or {}, namespace=namespace
+        )
         self._read_from = 0
 
     def start(self) -> Node:
+        return self.begin().wait_ready()
+
+    def begin(self) -> Node:
+        """Start it without waiting for it."""
         self._read_from = self.log.stat().st_size if self.log.exists() else 0
         self.process.start()
+        return self
+
+    def wait_ready(self) -> Node:
         wait_until(self._is_ready_or_gone, READY_WITHIN_S, "the node's start-up text")
         if not self.process.running:
             raise AssertionError(f"the node ended with {self.process.returncode}: {self.text()}")
@@ -78,6 +93,11 @@ class Node:
     def etcd(self) -> str:
         """``host:port`` of its etcd API."""
         return self._found(r"etcd v3 API\s+(\S+)")
+
+    @property
+    def nacos(self) -> str:
+        """``host:port`` of its Nacos API: HTTP, and gRPC as well."""
+        return self._found(r"Nacos API\s+([^,\s]+)")
 
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> bytes:
         request = urllib.request.Request(self.api + path, headers=dict(headers or {}))
