@@ -9,7 +9,7 @@ import json
 import pytest
 
 from atoll.errors import AtollError, Code, Reason
-from atoll.wire.nacos import datagrams, errors, form, listening
+from atoll.wire.nacos import datagrams, errors, form, listening, service_info
 from atoll.wire.nacos.catalog import ENTRIES
 from atoll.wire.nacos.catalog.entry import Status
 
@@ -139,3 +139,43 @@ def test_a_verb_and_path_has_one_entry_for_each_choice_and_one_without() -> None
 
 def test_whatever_does_not_work_as_in_nacos_says_why() -> None:
     assert not [entry.title for entry in ENTRIES if (entry.status is Status.WORKS) != (entry.note == "")]
+
+
+def test_a_service_info_has_every_field_that_some_client_reads() -> None:
+    host = service_info.Host(
+        instance_id="1.1.1.1#80#DEFAULT#G@@s",
+        ip="1.1.1.1",
+        port=80,
+        weight=1.0,
+        healthy=True,
+        enabled=True,
+        ephemeral=True,
+        cluster_name="DEFAULT",
+        service_name="G@@s",
+        metadata={"a": "b"},
+    )
+    head = service_info.Head(
+        name="G@@s", group="G", clusters="", cache_ms=10_000, last_ref_time_ms=7, protected=False
+    )
+    hosts = service_info.hosts([host])
+    plain = json.loads(service_info.service_info(head, hosts))
+    old = json.loads(service_info.old_service_info(head, hosts))
+    assert plain["hosts"][0] == {
+        "instanceId": "1.1.1.1#80#DEFAULT#G@@s",
+        "ip": "1.1.1.1",
+        "port": 80,
+        "weight": 1.0,
+        "healthy": True,
+        "enabled": True,
+        "ephemeral": True,
+        "clusterName": "DEFAULT",
+        "serviceName": "G@@s",
+        "metadata": {"a": "b"},
+        "instanceHeartBeatInterval": 5000,
+        "instanceHeartBeatTimeOut": 15000,
+        "ipDeleteTimeout": 30000,
+        "instanceIdGenerator": "simple",
+    }
+    assert plain["allIPs"] is False and plain["reachProtectionThreshold"] is False
+    assert {name: old[name] for name in plain} == plain
+    assert set(old) - set(plain) == {"dom", "useSpecifiedURL", "env", "metadata"}
