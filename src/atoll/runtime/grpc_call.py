@@ -109,6 +109,7 @@ class Link:
     stats: Stats
     connection_id: int
     wake: Callable[[], None]  # something was sent: write soon, together with what else is sent now
+    cut: Callable[[], None]  # end the connection now, telling the peer
     calls: dict[int, Call]
     backlog_bytes: int = 0  # of requests, not yet taken by a handler
 
@@ -138,6 +139,7 @@ class Call:
         "handler",
         "message",
         "method",
+        "reset_by_peer",
     )
 
     def __init__(self, link: Link, stream_id: int, head: Head, now_s: float) -> None:
@@ -149,6 +151,9 @@ class Call:
         timeout_s = head.timeout_s
         self.deadline_s: float | None = None if timeout_s is None else now_s + timeout_s
         self.ended = False
+        self.reset_by_peer = (
+            False  # True in hooks of ``on_cancel``: the client took the call back by a word of its own
+        )
         self.handler: Callable[[Call, bytes], None] | None = None  # of a unary call
         self.message: bytes | None = None  # the unary call's, once it is whole
         self._headers_sent = False
@@ -174,6 +179,10 @@ class Call:
     def connection_id(self) -> int:
         """The same for all calls of one connection, never used again by the same server."""
         return self._link.connection_id
+
+    def cut_connection(self) -> None:
+        """End the whole connection now: its calls are answered UNAVAILABLE and cancelled, the client is told."""
+        self._link.cut()
 
     @property
     def authority(self) -> str:

@@ -75,6 +75,7 @@ class Http2Protocol(asyncio.Protocol):
             stats=server.stats,
             connection_id=server.next_connection_id(),
             wake=self._wake,
+            cut=self.cut,
             calls={},
         )
         server.stats.connections_opened += 1
@@ -172,6 +173,7 @@ class Http2Protocol(asyncio.Protocol):
             call = self._link.calls.get(fact.stream_id)
             self._refused.pop(fact.stream_id, None)
             if call is not None:
+                call.reset_by_peer = fact.by_peer
                 call.cancel(Status.CANCELLED)
         elif isinstance(fact, Writable):
             call = self._link.calls.get(fact.stream_id)

@@ -39,6 +39,8 @@ class EchoService:
             "Echo": unary_callback(lambda call, message: call.reply(message)),
             "Later": unary(self.later),
             "Never": unary_callback(self.never),
+            "Ended": Route(True, self.ended),
+            "Cut": unary_callback(lambda call, message: call.cut_connection()),
             "Wait": streaming(self.wait),
             "Release": unary(self.release),
             "Bidi": streaming(self.bidi),
@@ -62,6 +64,11 @@ class EchoService:
 
     def never(self, call: Call, message: bytes) -> None:
         call.on_cancel(lambda: self.seen.append("Never"))
+
+    def ended(self, call: Call) -> None:
+        """Goes on until the client ends it, by a reset or otherwise."""
+        call.send_nowait(b"open")
+        call.on_cancel(lambda: self.seen.append("reset" if call.reset_by_peer else "otherwise"))
 
     async def wait(self, call: Call) -> None:
         """Say hello, then wait until released; a cancelled wait is seen."""

@@ -122,6 +122,27 @@ def test_a_cancelled_call_is_cancelled_at_the_server(server: EchoServer, channel
     assert server.ask(lambda: server.grpc.stats.calls_ended[path("Wait"), Status.CANCELLED]) == 1
 
 
+def test_a_channel_that_is_closed_takes_its_calls_back(server: EchoServer) -> None:
+    with open_channel(server.target) as channel:
+        call = channel.unary_stream(path("Ended"))(b"", timeout=WITHIN_S)
+        assert next(call) == b"open"
+    wait_until(
+        lambda: server.ask(lambda: server.service.seen) == ["reset"], WITHIN_S, "the call to be taken back"
+    )
+
+
+def test_a_handler_can_cut_the_connection(server: EchoServer, channel: grpc.Channel) -> None:
+    call = channel.unary_stream(path("Ended"))(b"", timeout=WITHIN_S)
+    assert next(call) == b"open"
+    with pytest.raises(grpc.RpcError) as caught:
+        unary(channel, "Cut")
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    with pytest.raises(grpc.RpcError):
+        next(call)
+    assert server.ask(lambda: server.service.seen) == ["otherwise"]
+    assert unary(channel, "Echo", b"again") == b"again"
+
+
 def test_a_lost_connection_cancels_its_calls(server: EchoServer) -> None:
     with open_channel(server.target) as channel:
         call = channel.unary_stream(path("Wait"))(b"", timeout=WITHIN_S)

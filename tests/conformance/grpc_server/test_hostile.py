@@ -11,7 +11,7 @@ from atoll.runtime.grpc_call import Limits
 from atoll.wire.grpc import message
 from atoll.wire.http2 import frames
 from atoll.wire.http2 import limits as http2_limits
-from atoll.wire.http2.frames import END_STREAM, PREFACE, Setting
+from atoll.wire.http2.frames import END_STREAM, PREFACE, ErrorCode, Setting
 from tests.conformance.grpc_server.echo import EchoServer
 from tests.peers.certificates import make_certificates
 from tests.unit import http2_peers as peers
@@ -138,3 +138,19 @@ def test_unfinished_messages_of_one_connection_are_bounded() -> None:
 
 def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def test_a_connection_that_is_lost_ends_its_calls_without_the_clients_word() -> None:
+    with EchoServer() as server:
+        with connect(server) as client:
+            client.sendall(GREETING + call(1, "Ended"))
+            read_until(client, b"open")
+        seen = wait_until(lambda: server.ask(lambda: list(server.service.seen)), WITHIN_S, "the call to end")
+        assert seen == ["otherwise"]
+        with connect(server) as client:
+            client.sendall(GREETING + call(1, "Ended"))
+            read_until(client, b"open")
+            client.sendall(frames.rst_stream(1, ErrorCode.CANCEL))
+            wait_until(
+                lambda: server.ask(lambda: server.service.seen[1:]) == ["reset"], WITHIN_S, "the reset"
+            )
