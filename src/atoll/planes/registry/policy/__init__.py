@@ -1,0 +1,1 @@
+"""What is allowed and what follows, as pure functions: no I/O, no clock, no store."""
