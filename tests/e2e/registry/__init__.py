@@ -1,0 +1,1 @@
+"""What the faults of the registry need: fleets of clients in processes of their own, a stage, and the verdict."""
