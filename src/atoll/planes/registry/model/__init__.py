@@ -1,0 +1,1 @@
+"""What is true in the registry, and what is allowed: pure."""
