@@ -74,9 +74,7 @@ class Decided(msgspec.Struct, frozen=True):
 V = TypeVar("V", ConfigItem, GrayRelease)
 
 
-def publish(
-    view: ConfigView, key: ConfigKey, content: Content, details: Details, stamp: Stamp
-) -> Decided:
+def publish(view: ConfigView, key: ConfigKey, content: Content, details: Details, stamp: Stamp) -> Decided:
     """Make ``content`` the formal version of ``key``, or (``details.gray``) a version for some."""
     _require_texts(details)
     if details.gray is not None:
@@ -143,7 +141,9 @@ def room(view: ConfigView, key: ConfigKey, limits: ConfigLimits, size_bytes: int
     operations: list[Operation] = []
     for scope, name, default_max in scopes:
         own = view.capacity(scope, name)
-        bytes_max = min(limits.content_bytes_max, (own.content_bytes_max if own else 0) or limits.content_bytes_max)
+        bytes_max = min(
+            limits.content_bytes_max, (own.content_bytes_max if own else 0) or limits.content_bytes_max
+        )
         if size_bytes > bytes_max:
             raise _too_large(key, size_bytes, bytes_max)
         items_max = (own.items_max if own else 0) or default_max

@@ -88,7 +88,9 @@ def require_rule(rule: GrayRule, name: str) -> GrayRule:
     if rule.kind == BETA and not _addresses(rule.expr):
         raise _wrong("'beta' needs a comma list of client addresses")
     if rule.kind == TAG and not 1 <= len(rule.expr) <= GRAY_TAG_CHARS_MAX:
-        raise _wrong(f"'tag' needs one tag of at most {GRAY_TAG_CHARS_MAX} characters, not {rule.expr[:80]!r}")
+        raise _wrong(
+            f"'tag' needs one tag of at most {GRAY_TAG_CHARS_MAX} characters, not {rule.expr[:80]!r}"
+        )
     if rule.kind == LABEL:
         _terms(rule.expr)
     if rule.kind == PERCENT:
@@ -111,7 +113,9 @@ def _terms(expr: str) -> tuple[tuple[str, bool, frozenset[str]], ...]:
         term = _TERM.fullmatch(text)
         values = frozenset(value for each in term[3].split("|") if (value := each.strip())) if term else None
         if term is None or not values:
-            raise _wrong(f"term {text[:80]!r} of 'label': expected LABEL=VALUE|VALUE or LABEL!=VALUE, joined by '&'")
+            raise _wrong(
+                f"term {text[:80]!r} of 'label': expected LABEL=VALUE|VALUE or LABEL!=VALUE, joined by '&'"
+            )
         found.append((term[1], term[2] == "=", values))
     return tuple(found)
 

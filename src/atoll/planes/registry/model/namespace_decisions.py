@@ -51,7 +51,9 @@ def update(view: ConfigView, wanted: Namespace) -> Decided:
 def remove(view: ConfigView, name: str, services: int, force: bool) -> Decided:
     """Nothing to do where there is none. Raises INVALID for ``public``, CONFLICT / IN_USE for one with content."""
     if name == PUBLIC:
-        raise AtollError(Code.INVALID, "the namespace 'public' cannot be removed", reason=Reason.PARAMETER_INVALID)
+        raise AtollError(
+            Code.INVALID, "the namespace 'public' cannot be removed", reason=Reason.PARAMETER_INVALID
+        )
     current = view.namespace(name)
     if current is None:
         return Decided()

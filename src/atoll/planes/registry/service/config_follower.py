@@ -44,7 +44,9 @@ class ConfigFollower:
         """Read everything, once. Raises what the store says."""
         found, revision = await self._everything()
         present = {kv.key for kv in found}
-        gone = [KeyValue(place, mod_revision=revision) for place in self.view.places() if place not in present]
+        gone = [
+            KeyValue(place, mod_revision=revision) for place in self.view.places() if place not in present
+        ]
         await self._apply([*gone, *found], revision)
 
     async def follow(self) -> None:
@@ -92,7 +94,9 @@ class ConfigFollower:
             except AtollError as error:
                 if error.code is not Code.INVALID:
                     raise
-                self._log.error("a record of configuration cannot be read", key=repr(kv.key), why=error.message)
+                self._log.error(
+                    "a record of configuration cannot be read", key=repr(kv.key), why=error.message
+                )
         touched = [each for kv, value in held if (each := self.view.apply(kv, value)) is not None]
         self.view.revision = max(self.view.revision, revision)
         if touched:
@@ -130,4 +134,3 @@ async def with_content(store: Store, version: V) -> V:
             raise AtollError(Code.INVALID, text, reason=Reason.CORRUPT)
         parts.append(found[0].value)
     return msgspec.structs.replace(version, content=b"".join(parts).decode())
-

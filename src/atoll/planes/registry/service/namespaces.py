@@ -83,6 +83,8 @@ class Namespaces:
 
     def _new_id(self) -> str:
         """In the form of a random UUID (RFC 9562, version 4), as Nacos gives them."""
-        bits = self._rng.getrandbits(128) & ~(0xF000 << 64) & ~(0xC000 << 48) | (0x4000 << 64) | (0x8000 << 48)
+        bits = (
+            self._rng.getrandbits(128) & ~(0xF000 << 64) & ~(0xC000 << 48) | (0x4000 << 64) | (0x8000 << 48)
+        )
         text = f"{bits:032x}"
         return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
