@@ -32,11 +32,11 @@ THREADLESS_PLACES = re.compile(r"src/atoll/(?!runtime/)")
 NO_IO_PLACES = re.compile(
     r"src/atoll/(wire|resources|access|kit)/|src/atoll/planes/[^/]+/(model|policy)\b|src/atoll/store/api"
 )
-NO_IO_LIBRARIES = {"google", "hpack", "h11", "h2", "msgspec"}
+NO_IO_LIBRARIES = {"bcrypt", "google", "hpack", "h11", "h2", "jwt", "msgspec"}
 # Each I/O library has one owner.
 OWNERS: Mapping[str, str] = {
     "grpc": r"src/atoll/store/etcd",
-    "sqlite3": r"src/atoll/store/sqlite",
+    "sqlite3": r"src/atoll/store/(sqlite|event_log)",
     "uvloop": r"src/atoll/runtime/",
     "h11": r"src/atoll/runtime/http",
     "prometheus_client": r"src/atoll/runtime/metrics",

@@ -7,17 +7,19 @@ Rules and outcomes are etcd 3.4's; role ``root`` grants everything and needs no 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TypeVar
 
 import msgspec
 
 from atoll.errors import AtollError, Code, Reason
-from atoll.resources.accounts import Accounts, Password, Permission, Role, User
+from atoll.resources.accounts import Accounts, Grant, Password, Permission, Role, User
 
 T = TypeVar("T")
 
 ROOT = "root"  # both the user without whom authentication cannot be on, and the role that may do anything
+_BCRYPT = re.compile(r"\$2[abxy]\$\d\d\$[./A-Za-z0-9]{53}")
 
 
 def add_user(accounts: Accounts, name: str, password: Password | None) -> Accounts:
@@ -36,7 +38,17 @@ def delete_user(accounts: Accounts, name: str) -> Accounts:
 
 
 def change_password(accounts: Accounts, name: str, password: Password) -> Accounts:
-    return _with_user(accounts, msgspec.structs.replace(user(accounts, name), password=password))
+    return _with_user(accounts, msgspec.structs.replace(user(accounts, name), password=password, bcrypt=""))
+
+
+def import_user(accounts: Accounts, name: str, bcrypt: str) -> Accounts:
+    """An account that comes with a bcrypt hash of its password. Raises INVALID for what is no such hash."""
+    if not _BCRYPT.fullmatch(bcrypt):
+        raise AtollError(
+            Code.INVALID, f"the password of user {name!r} is no bcrypt hash ($2a$...)", reason=Reason.CORRUPT
+        )
+    added = add_user(accounts, name, None)
+    return _with_user(added, msgspec.structs.replace(user(added, name), bcrypt=bcrypt))
 
 
 def grant_role(accounts: Accounts, name: str, role_name: str) -> Accounts:
@@ -102,6 +114,26 @@ def revoke_permission(accounts: Accounts, name: str, key: bytes, end: bytes) -> 
             reason=Reason.PERMISSION_NOT_GRANTED,
         )
     return _with_role(accounts, msgspec.structs.replace(found, permissions=left))
+
+
+def grant_resource(accounts: Accounts, name: str, grant: Grant) -> Accounts:
+    """Adds ``grant`` to role ``name``, which must exist."""
+    found = role(accounts, name)
+    if grant in found.grants:
+        return accounts
+    return _with_role(accounts, msgspec.structs.replace(found, grants=tuple(sorted((*found.grants, grant)))))
+
+
+def revoke_resource(accounts: Accounts, name: str, grant: Grant) -> Accounts:
+    found = role(accounts, name)
+    if grant not in found.grants:
+        raise AtollError(
+            Code.CONFLICT,
+            f"role {name!r} has no permission {grant.action} on {grant.resource}",
+            reason=Reason.PERMISSION_NOT_GRANTED,
+        )
+    left = tuple(one for one in found.grants if one != grant)
+    return _with_role(accounts, msgspec.structs.replace(found, grants=left))
 
 
 def enable(accounts: Accounts) -> Accounts:

@@ -49,18 +49,31 @@ class Password(msgspec.Struct, frozen=True):
     parallelism: int  # p
 
 
+class Grant(msgspec.Struct, frozen=True, order=True):
+    """A right on services and configurations: a pattern and ``r``, ``w`` or ``rw`` (``access.grants``)."""
+
+    resource: str
+    action: str
+
+
 class Role(msgspec.Struct, frozen=True):
+    """``permissions`` are on the store's keys, ``grants`` on what the registry keeps."""
+
     name: str
     permissions: tuple[Permission, ...] = ()  # sorted by key
+    grants: tuple[Grant, ...] = ()  # sorted
     unknown: Mapping[str, Any] = _NOTHING
 
 
 class User(msgspec.Struct, frozen=True):
-    """``password`` None: the account exists but nobody can log in to it by password."""
+    """``password`` None: the account exists but nobody can log in to it by password, unless ``bcrypt`` is a hash
+    that was imported from elsewhere (modular crypt format, ``$2a$``): it is replaced at the first login.
+    """
 
     name: str
     roles: tuple[str, ...] = ()  # sorted
     password: Password | None = None
+    bcrypt: str = ""
     unknown: Mapping[str, Any] = _NOTHING
 
 

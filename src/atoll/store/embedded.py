@@ -10,7 +10,7 @@ from typing import Protocol
 
 from atoll.errors import AtollError, Code
 from atoll.runtime.worker import Worker
-from atoll.store.api import Cancel, Done, Request, Watch, WatchSink
+from atoll.store.api import Cancel, Done, Put, Request, Watch, WatchSink
 from atoll.store.engine import POLL_S, Engine, PublicDriver
 
 
@@ -50,8 +50,8 @@ class Embedded:
     def note(self, name: str) -> bytes | None:
         return self.engine.note(name)
 
-    def put_note(self, name: str, value: bytes, done: Done) -> None:
-        self.engine.put_note(name, value, done)
+    def put_note(self, name: str, value: bytes, done: Done, beside: Put | None = None) -> None:
+        self.engine.put_note(name, value, done, beside)
 
     def alarms(self) -> tuple[str, ...]:
         return self.engine.alarms()

@@ -37,6 +37,7 @@ from atoll.store.api import (
     Limits,
     NoteResult,
     Outcome,
+    Put,
     Request,
     StatusRequest,
     StatusResult,
@@ -149,21 +150,35 @@ class Engine:
         """The newest durable value of a note; None where there never was one."""
         return self._notes.get(name)
 
-    def put_note(self, name: str, value: bytes, done: Done) -> None:
+    def put_note(self, name: str, value: bytes, done: Done, beside: Put | None = None) -> None:
         """Keep a small value beside the keys, durable when ``done`` gets its ``NoteResult``. No revision is made,
         no client sees it, and it is kept although the quota is used up.
+
+        ``beside`` is written with it, both or neither; that makes a revision, and needs room.
         """
+        refused: AtollError | None = None
         with self._lock:
-            stopped = self._stopped
-            if stopped is None:
-                self._number += 1
-                self._journalize(Write(self._number, notes=((name, value),)))
-                result = NoteResult(self._durable_revision)
-                self._waiting.append(_Waiting(self._number, done, result, None))
-        if stopped is None:
+            if self._stopped is not None:
+                refused = _while_stopped(self._stopped)
+            else:
+                try:
+                    self._append(self._drafted(beside), ((name, value),))
+                except AtollError as error:
+                    refused = error
+                else:
+                    result = NoteResult(self._durable_revision)
+                    self._waiting.append(_Waiting(self._number, done, result, None))
+        if refused is None:
             self._journal.flush()
         else:
-            done(_while_stopped(stopped))
+            done(refused)
+
+    def _drafted(self, put: Put | None) -> Draft:
+        """What ``put`` writes. Raises what the store says to it."""
+        if put is None:
+            return Draft()
+        context = Context(self._clock.now_s(), self._durable_revision, self._journal.size_bytes(), False)
+        return self._decider.decide(put, context).draft or Draft()
 
     def on_stop(self, callback: Callable[[AtollError], None]) -> None:
         """``callback`` hears once, from any thread, when the engine had to stop (not when it is closed)."""
@@ -235,11 +250,16 @@ class Engine:
         self._waiting.append(_Waiting(self._number, done, outcome, deadline_s))
         return None, draft is not None
 
-    def _append(self, draft: Draft) -> None:
+    def _append(self, draft: Draft, notes: tuple[tuple[str, bytes], ...] = ()) -> None:
         self._number += 1
         self._journalize(
             Write(
-                self._number, draft.events, draft.leases_granted, draft.leases_revoked, draft.compact_revision
+                self._number,
+                draft.events,
+                draft.leases_granted,
+                draft.leases_revoked,
+                draft.compact_revision,
+                notes,
             )
         )
 
