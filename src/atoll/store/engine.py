@@ -52,6 +52,10 @@ from atoll.store.watch import Hub, Watcher, catch_up
 POLL_S = 0.1
 """A lease's keys go at most this long (and one disk write) after its time is over."""
 EXPIRY_RETRY_S = 1.0
+COMPACT_STEP_REVISIONS = 5_000
+"""How much history one round of automatic compaction forgets; under the lock that takes some 5 ms."""
+COMPACT_STEPS_MAX = 16
+"""Where more than that many steps are due, a round takes so many parts of what is due: writers cannot outrun it."""
 VERSION = "3.4.0"
 """The API version whose semantics the engine has, as ``StatusResult.version``."""
 
@@ -105,6 +109,7 @@ class Engine:
         self._stopped: AtollError | None = None
         self._on_stop: Callable[[AtollError], None] | None = None
         self._samples: deque[tuple[float, int]] = deque()
+        self._compact_due = 0  # by age or number; reached in steps
         journal.start(self)
         if self._decider.leftover:
             journal.forget(self._decider.leftover, 0)
@@ -376,19 +381,18 @@ class Engine:
                 self._answer(waiting)
 
     def _compaction_due(self, now_s: float) -> int | None:
-        """The revision to compact to now, by age or by number of revisions; None if there is nothing to do."""
+        """The revision to compact to now, a step towards what age or number ask for; None if there is nothing to do."""
         retention, newest = self._retention, self._durable_revision
-        due = 0
-        if retention.history_revisions_max and (
-            newest - max(self._decider.compact_scheduled, 1) > retention.history_revisions_max
-        ):
-            due = newest - retention.history_revisions_max // 2
+        done = max(self._decider.compact_scheduled, 1)
+        if retention.history_revisions_max and newest - done > retention.history_revisions_max:
+            self._compact_due = max(self._compact_due, newest - retention.history_revisions_max // 2)
         if retention.history_s:
             if not self._samples or now_s - self._samples[-1][0] >= retention.history_s / 12:
                 self._samples.append((now_s, newest))
             while self._samples and now_s - self._samples[0][0] >= retention.history_s:
-                due = max(due, self._samples.popleft()[1])
-        return due if due > max(self._decider.compact_scheduled, 1) else None
+                self._compact_due = max(self._compact_due, self._samples.popleft()[1])
+        left = self._compact_due - done
+        return done + min(left, max(COMPACT_STEP_REVISIONS, left // COMPACT_STEPS_MAX)) if left > 0 else None
 
     # --------------------------------------------------------------------------------------------- watches
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 import pytest
 
 from atoll.errors import AtollError, Code, Reason
+from atoll.store import engine
 from atoll.store.api import (
     Compact,
     CompactResult,
@@ -314,6 +315,18 @@ def test_old_history_is_compacted_by_age_and_by_number() -> None:
     bench.engine.poll()
     by_number = bench.ask(StatusRequest(), StatusResult)
     assert by_number.compact_revision == by_number.revision - 5
+
+
+def test_much_old_history_is_compacted_in_steps_so_that_nobody_waits_long() -> None:
+    bench = Bench(retention=Retention(history_s=0, history_revisions_max=2 * engine.COMPACT_STEP_REVISIONS))
+    for _ in range(3 * engine.COMPACT_STEP_REVISIONS):
+        bench.ask(Put(b"a"), PutResult)
+    reached = []
+    for _ in range(3):
+        bench.engine.poll()
+        reached.append(bench.ask(StatusRequest(), StatusResult).compact_revision)
+    first = 1 + engine.COMPACT_STEP_REVISIONS
+    assert reached == [first, first + engine.COMPACT_STEP_REVISIONS, reached[1]]
 
 
 # ---------------------------------------------------------------------------------------------- watches
