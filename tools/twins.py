@@ -18,6 +18,7 @@ from tools import environment
 
 AIO = "src/atoll/embed/aio"
 BLOCKING = "src/atoll/embed/blocking"
+CLIENT = ("elections", "followed", "node", "registry", "session", "transport")
 PAIRS: Mapping[str, str] = {
     **{
         f"{AIO}/{name}.py": f"{BLOCKING}/{name}.py"
@@ -25,10 +26,7 @@ PAIRS: Mapping[str, str] = {
     },
     "src/atoll/store/elections.py": f"{BLOCKING}/elections.py",
     "src/atoll/runtime/http_client.py": "src/atoll/runtime/http_client_blocking.py",
-    **{
-        f"src/atoll/client/{name}.py": f"src/atoll/client/blocking/{name}.py"
-        for name in ("elections", "node", "transport")
-    },
+    **{f"src/atoll/client/{name}.py": f"src/atoll/client/blocking/{name}.py" for name in CLIENT},
 }
 
 WORDS: Mapping[str, str] = {
@@ -49,7 +47,8 @@ WORDS: Mapping[str, str] = {
 }
 PHRASES: Sequence[tuple[str, str]] = (
     ("from atoll.embed.aio", "from atoll.embed.blocking"),
-    ("from atoll.client.", "from atoll.client.blocking."),
+    *((f"from atoll.client.{name} import", f"from atoll.client.blocking.{name} import") for name in CLIENT),
+    ("from atoll.runtime.background import", "from atoll.runtime.blocking_background import"),
     ("from atoll.runtime import streams", "from atoll.runtime import blocking_streams as streams"),
     ("from atoll.runtime.http_client import", "from atoll.runtime.http_client_blocking import"),
     ("from atoll.runtime import loop", "from atoll.runtime import blocking as loop"),

@@ -83,11 +83,11 @@ class Client:
 
     @contextlib.asynccontextmanager
     async def stream(
-        self, path: str, kind: type[T], fields: msgspec.Struct | None = None, within_s: float | None = None
+        self, path: str, kind: type[T], body: Any = None, within_s: float | None = None
     ) -> AsyncIterator[Lines[T]]:
-        """A stream of values; ``within_s`` bounds each wait for the next one."""
-        request = self._request("GET", _target(path, fields, {}), within_s=within_s)
-        async with self._transport.open(request) as answer:
+        """A stream of values; ``within_s`` bounds each wait for bytes. With ``body`` it is asked for by POST."""
+        method, content = ("GET", b"") if body is None else ("POST", msgspec.json.encode(body))
+        async with self._transport.open(self._request(method, path, content, within_s)) as answer:
             await _raise_failure(answer)
             yield Lines(answer, kind)
 
@@ -124,11 +124,13 @@ class Lines(Generic[T]):
         self._kind = kind
 
     async def every(self) -> AsyncIterator[T]:
-        buffer = b""
+        parts: list[bytes] = []
         async for part in self._answer.parts:
-            *lines, buffer = (buffer + part).split(b"\n")
+            *lines, rest = part.split(b"\n")
             for line in lines:
-                yield _decode_line(line, self._kind)
+                yield _decode_line(b"".join([*parts, line]), self._kind)
+                parts.clear()
+            parts.append(rest)
 
     def cut(self) -> None:
         self._answer.cut()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Generator
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from atoll.errors import AtollError, Code, Reason
 from atoll.runtime.clock import BootClock
@@ -88,9 +88,9 @@ def next_within(items: Queue[T], within_s: float) -> T | None:
     return items.get_within(within_s)
 
 
-def in_thread(function: Callable[[], T]) -> T:
+def in_thread(function: Callable[..., T], *arguments: Any) -> T:
     """Run ``function`` here: the caller may block."""
-    return function()
+    return function(*arguments)
 
 
 def call_from_thread(function: Callable[..., None]) -> Callable[..., None]:

@@ -1,0 +1,182 @@
+"""Services and instances as Atoll's own API takes and gives them. Never stored.
+
+Rule: a question is a struct of query fields, an order a struct that is a body; both refuse fields that they do not
+have, so that a misspelt one is an error and not a default. ``namespace`` empty is ``public``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import msgspec
+
+from atoll.resources.instance import Instance
+from atoll.resources.records import NOTHING
+from atoll.resources.service import DEFAULT_CLUSTER, DEFAULT_GROUP, Cluster, Selector, Service, ServiceKey
+
+PAGE_SIZE_MAX = 500
+
+Page = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+PageSize = Annotated[int, msgspec.Meta(ge=1, le=PAGE_SIZE_MAX)]
+Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
+Weight = Annotated[float, msgspec.Meta(ge=0, le=10_000)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
+class ServicesAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``group`` and ``name``: contained in the service's, empty for every one."""
+
+    namespace: str = ""
+    group: str = ""
+    name: str = ""
+    with_empty: bool = True  # services without instances too
+    page: Page = 1
+    page_size: PageSize = 100
+
+
+class ServiceAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    group: str = DEFAULT_GROUP
+    namespace: str = ""
+
+
+class InstancesAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``clusters``: names with commas between them. ``address``: of the consumer, for selectors; empty: who asks."""
+
+    name: str
+    group: str = DEFAULT_GROUP
+    namespace: str = ""
+    clusters: str = ""
+    healthy_only: bool = False
+    address: str = ""
+
+
+class InstanceAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    ip: str
+    port: Port
+    cluster: str = DEFAULT_CLUSTER
+    group: str = DEFAULT_GROUP
+    namespace: str = ""
+    ephemeral: bool = True
+
+
+class ServiceOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Make a service, or change what is known of it. ``ephemeral`` None: the first instance decides."""
+
+    name: str
+    group: str = DEFAULT_GROUP
+    namespace: str = ""
+    ephemeral: bool | None = None
+    protect_threshold: Share = 0.0
+    selector: Selector = Selector()
+    metadata: Mapping[str, str] = NOTHING
+
+
+class ClusterOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the instances of one cluster of a service are probed."""
+
+    name: str
+    cluster: Cluster
+    group: str = DEFAULT_GROUP
+    namespace: str = ""
+
+
+class InstanceOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Register an instance. An ephemeral one lives as long as it beats."""
+
+    name: str
+    ip: str
+    port: Port
+    cluster: str = DEFAULT_CLUSTER
+    group: str = DEFAULT_GROUP
+    namespace: str = ""
+    weight: Weight = 1.0
+    enabled: bool = True
+    ephemeral: bool = True
+    metadata: Mapping[str, str] = NOTHING
+
+
+class Beating(msgspec.Struct, frozen=True):
+    """When to beat next, in seconds. ``known`` False: there is no such instance (any more), register it again."""
+
+    known: bool
+    interval_s: float
+
+
+class OverrideOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An operator's word on one instance, which outlives its registrations; None: the instance's own holds again."""
+
+    name: str
+    ip: str
+    port: Port
+    cluster: str = DEFAULT_CLUSTER
+    group: str = DEFAULT_GROUP
+    namespace: str = ""
+    weight: Weight | None = None
+    enabled: bool | None = None
+    metadata: Mapping[str, str] | None = None
+
+
+class HealthOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Set the health of a persistent instance that nothing probes."""
+
+    name: str
+    ip: str
+    port: Port
+    healthy: bool
+    cluster: str = DEFAULT_CLUSTER
+    group: str = DEFAULT_GROUP
+    namespace: str = ""
+
+
+class ServiceSummary(msgspec.Struct, frozen=True):
+    key: ServiceKey
+    ephemeral: bool | None
+    clusters: int
+    instances: int
+    healthy: int
+
+
+class ServicePage(msgspec.Struct, frozen=True):
+    total: int
+    page: int
+    page_size: int
+    services: tuple[ServiceSummary, ...]
+
+
+class Hosts(msgspec.Struct, frozen=True):
+    """The instances that a consumer is given. ``protected``: so few are healthy that the unhealthy ones are among
+    them. ``stale``: the store is away, persistent ones and overrides are the last that were known.
+    """
+
+    key: ServiceKey
+    instances: tuple[Instance, ...]
+    protected: bool = False
+    stale: bool = False
+
+
+class ServiceShown(msgspec.Struct, frozen=True):
+    """One service: what is stored of it, and every instance whether it is handed out or not."""
+
+    service: Service
+    instances: tuple[Instance, ...]
+    stale: bool = False
+
+
+class SubscriberShown(msgspec.Struct, frozen=True):
+    node: str
+    client: str
+    address: str
+    app: str = ""
+    version: str = ""
+    clusters: str = ""
+
+
+class Subscribers(msgspec.Struct, frozen=True):
+    """``unasked``: nodes that did not answer, whose subscribers are missing here."""
+
+    key: ServiceKey
+    subscribers: tuple[SubscriberShown, ...]
+    unasked: tuple[str, ...] = ()
