@@ -28,6 +28,7 @@ from atoll.runtime.listener import listen
 from atoll.runtime.logs import Log
 from atoll.runtime.net import Address
 from tests.peers.ports import free_ports
+from tests.waiting import wait_until
 
 WITHIN_S = 20.0
 ORDER = InstanceOrder("shop", "10.0.0.5", 8080)
@@ -138,8 +139,7 @@ def run(scenario: Callable[[], Awaitable[None]]) -> None:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    while not condition():
-        await loop.sleep(0.005)
+    await loop.in_thread(wait_until, condition, WITHIN_S, "what the test waits for")
 
 
 def test_what_is_followed_is_kept_new(side: Side) -> None:
