@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import ast
 import sys
+import tempfile
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -23,7 +24,9 @@ from atoll.runtime.clock import BootClock
 from atoll.runtime.http_api import Endpoint
 from atoll.runtime.logs import Log
 from atoll.runtime.metrics import Metrics
+from atoll.runtime.rng import system_rng
 from atoll.runtime.tasks import Tasks
+from atoll.store.audit import AuditWriter
 from tools.environment import ROOT
 from tools.soak import with_section
 
@@ -73,10 +76,18 @@ def endpoints_table() -> str:
 
 
 async def _endpoints() -> list[Endpoint]:
-    resolved = settings.resolve(None, {}, {"store_url": "memory:"})
+    with tempfile.TemporaryDirectory(prefix="atoll-reference-") as data:
+        return await _endpoints_of(settings.resolve(None, {}, {"store_url": "memory:", "data": data}))
+
+
+async def _endpoints_of(resolved: settings.Resolved) -> list[Endpoint]:
     opened = catalog.open_store(resolved.settings)
     tasks = Tasks(Log("docs"), lambda name, error: None)
-    context = catalog.Context(resolved.settings, opened, BootClock(), Metrics(), tasks, node_id="reference")
+    audit = AuditWriter(BootClock(), system_rng())
+    accounts = await catalog.open_accounts(opened, audit)
+    context = catalog.Context(
+        resolved.settings, opened, BootClock(), Metrics(), tasks, "reference", accounts, audit
+    )
     planes = await catalog.start_planes(context)
     for plane in reversed(planes):
         await plane.stop(1.0)

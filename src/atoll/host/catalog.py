@@ -17,6 +17,7 @@ from urllib.parse import quote
 from atoll.errors import AtollError, Code
 from atoll.host.leader import Job
 from atoll.host.settings import Settings
+from atoll.runtime import loop
 from atoll.runtime.clock import Clock
 from atoll.runtime.grpc_call import ErrorTable
 from atoll.runtime.grpc_call import Limits as GrpcLimits
@@ -25,10 +26,14 @@ from atoll.runtime.http1 import Application
 from atoll.runtime.http_api import Endpoint
 from atoll.runtime.metrics import Metrics
 from atoll.runtime.tasks import Tasks
+from atoll.store import accounts
+from atoll.store.accounts import AccountsTable
 from atoll.store.api import Driver, Limits, Store
+from atoll.store.audit import AuditWriter
 from atoll.store.shell import StoreShell
 
 STORE_FILE = "store.db"
+ACCOUNTS_READ_WITHIN_S = 10.0
 STORE_FORMS = "sqlite:PATH, memory:, or etcd://HOST:PORT[,HOST:PORT...]"
 
 
@@ -76,9 +81,8 @@ class Context:
     metrics: Metrics
     tasks: Tasks
     node_id: str  # random, kept in the data folder; the same after a restart
-    root_password: str = (
-        ""  # where every client is asked for credentials: for a user root that is made if missing
-    )
+    accounts: AccountsTable
+    audit: AuditWriter
 
 
 @dataclass(frozen=True)
@@ -174,6 +178,14 @@ def _read_secret(path: str, setting: str) -> str:
         raise AtollError(Code.INVALID, f"{setting} {path!r} cannot be read: {error}") from error
 
 
+async def open_accounts(opened: OpenStore, audit: AuditWriter) -> AccountsTable:
+    """The accounts of everybody on the store. Raises CORRUPT, NEWER_FORMAT, and UNAVAILABLE for a cluster that is away."""
+    if opened.embedded is not None:
+        return accounts.open_embedded(opened.embedded, audit)
+    async with loop.bounded(ACCOUNTS_READ_WITHIN_S, "reading the accounts"):
+        return await accounts.open_cluster(opened.driver, opened.store, audit)
+
+
 def planes() -> list[str]:
     """The planes of this installation."""
     return [name for name in _PLANES if importlib.util.find_spec(f"atoll.planes.{name}")]
@@ -193,9 +205,7 @@ async def _coordination(context: Context) -> Started:
     scheme = "https" if context.settings.tls_certificate else "http"
     urls = (f"{scheme}://{context.settings.address('listen_etcd')}",)
     chosen = etcd.Settings(client_urls=urls, limits=limits(context.settings))
-    api = await etcd.open_api(context.store.embedded, chosen, context.clock)
-    if context.root_password:
-        await api.ensure_auth(context.root_password)
+    api = await etcd.open_api(context.store.embedded, chosen, context.clock, context.accounts)
     context.tasks.start("etcd watch progress", api.report_progress())
     face = Face("etcd", "etcd v3 API", ("listen_etcd",), GrpcFace(api.routes, api.errors, api.limits))
     return Started("coordination", (face,), endpoints)

@@ -19,6 +19,7 @@ from atoll.host.api import Api
 from atoll.host.leader import Compactor, Leader
 from atoll.host.settings import DECLARED, Resolved
 from atoll.host.state import State
+from atoll.resources.actor import Actor
 from atoll.runtime import disk, loop, tls
 from atoll.runtime.clock import BootClock
 from atoll.runtime.grpc_server import GrpcServer
@@ -27,9 +28,11 @@ from atoll.runtime.http_api import application
 from atoll.runtime.http_guard import Gate
 from atoll.runtime.listener import listen
 from atoll.runtime.logs import Log
-from atoll.runtime.rng import new_token
+from atoll.runtime.rng import new_token, system_rng
 from atoll.runtime.tasks import Tasks
 from atoll.store import migration
+from atoll.store.accounts import AccountsTable, Deed
+from atoll.store.audit import AuditWriter
 
 TOKEN_FILE = "api-token"  # noqa: S105 - a name
 ROOT_PASSWORD_FILE = "root-password"  # noqa: S105 - a name
@@ -134,14 +137,17 @@ class Node:
 
     async def _start_planes(self) -> None:
         self._undo.append(("tasks", self._stop_tasks))
+        node_id = _kept(self.settings.data / NODE_ID_FILE, new_token(NODE_ID_BYTES))
+        audit = AuditWriter(self.clock, system_rng(), node_id)
         context = catalog.Context(
             self.settings,
             self.state.opened,
             self.clock,
             self.state.metrics,
             self.tasks,
-            _kept(self.settings.data / NODE_ID_FILE, new_token(NODE_ID_BYTES)),
-            self._root_password(),
+            node_id,
+            await self._open_accounts(audit),
+            audit,
         )
         self.state.planes = await catalog.start_planes(context)
         self._undo += [(plane.name, plane.stop) for plane in self.state.planes]
@@ -159,8 +165,18 @@ class Node:
         self.state.leader.start(opened.driver)
         self._undo.append(("leader-only jobs", self.state.leader.stop))
 
-    def _root_password(self) -> str:
-        return _secret(self.settings.data / ROOT_PASSWORD_FILE) if self.settings.auth else ""
+    async def _open_accounts(self, audit: AuditWriter) -> AccountsTable:
+        """The accounts, asked for from now on if ``auth`` says so; a user root is made if there is none."""
+        accounts = await catalog.open_accounts(self.state.opened, audit)
+
+        async def close(within_s: float) -> None:
+            accounts.close()
+
+        self._undo.append(("accounts", close))
+        if self.settings.auth:
+            password = _secret(self.settings.data / ROOT_PASSWORD_FILE)
+            await accounts.ensure_enabled(password, Deed(Actor(via="node"), "auth.enable", "root"))
+        return accounts
 
     async def _stop_tasks(self, within_s: float) -> None:
         await self.tasks.stop(min(within_s, TASKS_STOP_WITHIN_S))

@@ -61,7 +61,6 @@ class Keeper(Protocol):
 class _Waiting(NamedTuple):
     change: Change
     deed: Deed
-    then: Callable[[], None] | None
     ended: loop.Future[AtollError | None]
 
 
@@ -82,11 +81,9 @@ class AccountsTable:
         self._followers.append(follower)
         follower(self.accounts)
 
-    async def change(self, change: Change, deed: Deed, then: Callable[[], None] | None = None) -> None:
-        """Make one change durable, put it in force and call ``then``. Raises ``AtollError``, and then nothing has
-        changed.
-        """
-        waiting = _Waiting(change, deed, then, loop.new_future())
+    async def change(self, change: Change, deed: Deed) -> None:
+        """Make one change durable and put it in force. Raises ``AtollError``, and then nothing has changed."""
+        waiting = _Waiting(change, deed, loop.new_future())
         self._waiting.append(waiting)
         if len(self._waiting) == 1:
             self._begin()
@@ -142,9 +139,6 @@ class AccountsTable:
             self._again()
         else:
             self._put_in_force(after)
-            then = self._waiting[0].then
-            if then is not None:
-                then()
             self._end(None)
 
     def _again(self) -> None:

@@ -3,7 +3,7 @@
 Rule: a frontend asks once per request, before anything is decided, and again before a push: permissions are those of now,
 not those of the moment in which somebody subscribed. Without authentication every question is answered by one flag.
 
-    principal = await guard.identify(Credentials(token=..., address=...))     # or guard.principal_of(token)
+    principal = await accounts.identify(Credentials(token=..., address=...))  # or guard.principal_of(token)
     guard.require(principal, grants.config(namespace, group, data_id), "r")
     if guard.allows(principal, grants.service(namespace, group, name), "r"): ...push...
 

@@ -60,3 +60,7 @@ class Journal:
         """An instance (``ip:port:cluster``) of a service is as ``value`` says from now on; None: it is gone."""
         text = "" if value is None else msgspec.json.encode(value).decode()
         self._log.record_instance(subject, instance, text)
+
+    def close(self) -> None:
+        """Write what is queued. Blocks."""
+        self._log.close()

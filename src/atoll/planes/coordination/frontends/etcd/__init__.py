@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import msgspec
 
 from atoll.errors import AtollError, Code, Reason
-from atoll.planes.coordination.frontends.etcd import accounts, errors
+from atoll.planes.coordination.frontends.etcd import errors
 from atoll.planes.coordination.frontends.etcd.auth import Auth
 from atoll.planes.coordination.frontends.etcd.cluster import Cluster
 from atoll.planes.coordination.frontends.etcd.election import Election
@@ -33,6 +33,7 @@ from atoll.runtime.grpc_call import Limits as GrpcLimits
 from atoll.runtime.grpc_server import Route
 from atoll.runtime.rng import system_rng
 from atoll.store import api
+from atoll.store.accounts import AccountsTable, open_embedded
 from atoll.store.embedded import Embedded
 from atoll.store.shell import StoreShell
 
@@ -54,15 +55,10 @@ class Settings(msgspec.Struct, frozen=True):
 class EtcdApi:
     """What a listener needs to serve the API; ``report_progress`` runs beside it until it is cancelled."""
 
-    def __init__(self, store: Embedded, settings: Settings, clock: Clock, identity: Identity) -> None:
-        driver = store.public_driver()
-        gate = Gate(driver, settings.limits, clock, accounts.load(store))
-        node = Node(identity, gate, StoreShell(driver))
-        file = accounts.AccountsFile(store, gate)
-        self._watches = Watches(node, driver)
-        self._auth = Auth(node, file, clock)
+    def __init__(self, store: Embedded, settings: Settings, node: Node, auth: Auth, watches: Watches) -> None:
+        self._watches = watches
         self._settings = settings
-        self.identity = identity
+        self.identity = node.identity
         self.routes: Mapping[str, Route] = {
             **Kv(node).routes(),
             **self._watches.routes(),
@@ -71,14 +67,10 @@ class EtcdApi:
             **Election(node).routes(),
             **Maintenance(node, store).routes(),
             **Cluster(node).routes(),
-            **self._auth.routes(),
+            **auth.routes(),
         }
         self.errors: ErrorTable = errors.status_of
         self.limits = GrpcLimits(message_bytes_max=settings.limits.request_bytes_max + MESSAGE_OVERHEAD_BYTES)
-
-    async def ensure_auth(self, root_password: str) -> None:
-        """Ask every client for credentials from now on; a user root is made with this password if there is none."""
-        await self._auth.ensure_enabled(root_password)
 
     async def report_progress(self) -> None:
         """Tell quiet watches that asked for it how far they are, for ever."""
@@ -87,9 +79,18 @@ class EtcdApi:
             self._watches.report_progress()
 
 
-async def open_api(store: Embedded, settings: Settings, clock: Clock) -> EtcdApi:
-    """The API over ``store``. Raises CORRUPT or NEWER_FORMAT where the store's accounts cannot be read."""
-    return EtcdApi(store, settings, clock, await _identity(store, settings))
+async def open_api(
+    store: Embedded, settings: Settings, clock: Clock, accounts: AccountsTable | None = None
+) -> EtcdApi:
+    """The API over ``store``. ``accounts``: the table that others use too; None: one that only this API uses. Raises
+    CORRUPT or NEWER_FORMAT where the store's accounts cannot be read.
+    """
+    table = accounts or open_embedded(store)
+    driver = store.public_driver()
+    gate = Gate(driver, settings.limits, clock)
+    table.follow(gate.take)
+    node = Node(await _identity(store, settings), gate, StoreShell(driver))
+    return EtcdApi(store, settings, node, Auth(node, table, clock), Watches(node, driver))
 
 
 class _Ids(msgspec.Struct, frozen=True):

@@ -9,26 +9,26 @@ made without a password, and tokens end when the password changes or the user go
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from atoll.access import accounts as changes
 from atoll.access import passwords
-from atoll.planes.coordination.frontends.etcd.accounts import AccountsFile, Change
 from atoll.planes.coordination.frontends.etcd.node import Node, task_route
 from atoll.resources.accounts import Password, Permission
+from atoll.resources.actor import Actor
 from atoll.runtime import loop, rng
 from atoll.runtime.clock import Clock
 from atoll.runtime.grpc_call import Call
 from atoll.runtime.grpc_server import Route
+from atoll.store.accounts import AccountsTable, Change, Deed
 from atoll.wire.etcd import messages
 
 
 class Auth:
-    def __init__(self, node: Node, file: AccountsFile, clock: Clock) -> None:
+    def __init__(self, node: Node, table: AccountsTable, clock: Clock) -> None:
         self._node = node
         self._gate = node.gate
-        self._file = file
+        self._table = table
         self._clock = clock
 
     def routes(self) -> dict[str, Route]:
@@ -52,18 +52,13 @@ class Auth:
         }
         return dict(task_route(f"Auth.{name}", handler) for name, handler in handlers.items())
 
-    async def ensure_enabled(self, root_password: str) -> None:
-        """Authentication on, with a user root: made with ``root_password`` where there is none."""
-        password = await _hashed(root_password)
-        await self._file.change(lambda accounts: changes.ensure_enabled(accounts, password))
-
     # ------------------------------------------------------------------------------------- on, off, in
 
     async def enable(self, call: Call, request: Any) -> bytes:
-        return await self._change(call, changes.enable)
+        return await self._change(call, ("auth.enable", ""), changes.enable)
 
     async def disable(self, call: Call, request: Any) -> bytes:
-        return await self._change(call, changes.disable, self._gate.tokens.clear)
+        return await self._change(call, ("auth.disable", ""), changes.disable)
 
     async def authenticate(self, call: Call, request: Any) -> bytes:
         """A token for the right password. Accounts that changed meanwhile are asked again."""
@@ -82,7 +77,11 @@ class Auth:
     async def add_user(self, call: Call, request: Any) -> bytes:
         self._require_admin(call)
         password = None if request.options.no_password else await _hashed(request.password)
-        return await self._change(call, lambda accounts: changes.add_user(accounts, request.name, password))
+        return await self._change(
+            call,
+            ("user.create", request.name),
+            lambda accounts: changes.add_user(accounts, request.name, password),
+        )
 
     async def get_user(self, call: Call, request: Any) -> bytes:
         self._gate.authority.require_own_or_admin(self._gate.user_of(call), request.name)
@@ -97,8 +96,8 @@ class Auth:
     async def delete_user(self, call: Call, request: Any) -> bytes:
         return await self._change(
             call,
+            ("user.delete", request.name),
             lambda accounts: changes.delete_user(accounts, request.name),
-            lambda: self._gate.tokens.forget_user(request.name),
         )
 
     async def change_password(self, call: Call, request: Any) -> bytes:
@@ -107,24 +106,32 @@ class Auth:
         password = await _hashed(request.password)
         return await self._change(
             call,
+            ("user.password", request.name),
             lambda accounts: changes.change_password(accounts, request.name, password),
-            lambda: self._gate.tokens.forget_user(request.name),
         )
 
     async def grant_role(self, call: Call, request: Any) -> bytes:
         return await self._change(
-            call, lambda accounts: changes.grant_role(accounts, request.user, request.role)
+            call,
+            ("role.grant", f"{request.role} {request.user}"),
+            lambda accounts: changes.grant_role(accounts, request.user, request.role),
         )
 
     async def revoke_role(self, call: Call, request: Any) -> bytes:
         return await self._change(
-            call, lambda accounts: changes.revoke_role(accounts, request.name, request.role)
+            call,
+            ("role.revoke", f"{request.role} {request.name}"),
+            lambda accounts: changes.revoke_role(accounts, request.name, request.role),
         )
 
     # ---------------------------------------------------------------------------------------------- roles
 
     async def add_role(self, call: Call, request: Any) -> bytes:
-        return await self._change(call, lambda accounts: changes.add_role(accounts, request.name))
+        return await self._change(
+            call,
+            ("role.create", request.name),
+            lambda accounts: changes.add_role(accounts, request.name),
+        )
 
     async def get_role(self, call: Call, request: Any) -> bytes:
         self._gate.authority.require_role_or_admin(self._gate.user_of(call), request.role)
@@ -141,17 +148,24 @@ class Auth:
         return await self._answer(messages.AuthRoleListResponse(roles=roles))
 
     async def delete_role(self, call: Call, request: Any) -> bytes:
-        return await self._change(call, lambda accounts: changes.delete_role(accounts, request.role))
+        return await self._change(
+            call,
+            ("role.delete", request.role),
+            lambda accounts: changes.delete_role(accounts, request.role),
+        )
 
     async def grant_permission(self, call: Call, request: Any) -> bytes:
         permission = Permission(request.perm.key, request.perm.range_end, request.perm.permType)
         return await self._change(
-            call, lambda accounts: changes.grant_permission(accounts, request.name, permission)
+            call,
+            ("permission.grant", f"{request.name} {_range(permission.key, permission.end)}"),
+            lambda accounts: changes.grant_permission(accounts, request.name, permission),
         )
 
     async def revoke_permission(self, call: Call, request: Any) -> bytes:
         return await self._change(
             call,
+            ("permission.revoke", f"{request.role} {_range(request.key, request.range_end)}"),
             lambda accounts: changes.revoke_permission(
                 accounts, request.role, request.key, request.range_end
             ),
@@ -162,9 +176,12 @@ class Auth:
     def _require_admin(self, call: Call) -> None:
         self._gate.authority.require_admin(self._gate.user_of(call))
 
-    async def _change(self, call: Call, change: Change, then: Callable[[], None] | None = None) -> bytes:
+    async def _change(self, call: Call, deed: tuple[str, str], change: Change) -> bytes:
+        """``deed``: the action and its subject, for the audit log."""
         self._require_admin(call)
-        await self._file.change(change, then)
+        address = call.peer.address.rpartition(":")[0]
+        actor = Actor(user=self._gate.user_of(call), address=address, via="etcd")
+        await self._table.change(change, Deed(actor, *deed))
         return await self._header()
 
     async def _answer(self, response: Any) -> bytes:
@@ -173,6 +190,10 @@ class Auth:
 
     async def _header(self) -> bytes:
         return self._node.header((await self._node.store.status()).revision)
+
+
+def _range(key: bytes, end: bytes) -> str:
+    return "..".join(part.decode("utf-8", "backslashreplace") for part in (key, end) if part)
 
 
 async def _hashed(password: str) -> Password:

@@ -24,13 +24,26 @@ from atoll.store import api, transaction
 class Gate:
     """Lives on the event loop. ``done`` callbacks are called on the loop as well."""
 
-    def __init__(self, driver: api.Driver, limits: api.Limits, clock: Clock, accounts: Accounts) -> None:
+    def __init__(self, driver: api.Driver, limits: api.Limits, clock: Clock) -> None:
         self.tokens = Tokens()
-        self.authority = Authority(accounts)
+        self.authority = Authority(Accounts())
         self._driver = driver
         self._limits = limits
         self._clock = clock
         self._mailbox = Mailbox()
+
+    def take(self, accounts: Accounts) -> None:
+        """These accounts are in force from now on. Ends the tokens of users that went or have another password, and all of
+        them when authentication goes off, whoever changed it.
+        """
+        before = self.authority.accounts
+        self.authority = Authority(accounts)
+        if before.enabled and not accounts.enabled:
+            self.tokens.clear()
+        for name, user in before.users.items():
+            now = accounts.users.get(name)
+            if now is None or now.password != user.password:
+                self.tokens.forget_user(name)
 
     def token_of(self, call: Call) -> str | None:
         token = call.metadata("token")
