@@ -92,8 +92,12 @@ class EphemeralTable:
             due_s = self._sleeps_until_s = self._machine.due_s()
             self._wake.clear()
             await loop.wait_event(self._wake, None if due_s == NEVER_S else due_s - self._clock.now_s())
-            self._machine.tick(self._clock.now_s())
-            self._done()
+            self.tick(self._clock.now_s())
+
+    def tick(self, now_s: float) -> None:
+        """Do what is due by now; ``run`` calls it in time, and tests with a clock of their own."""
+        self._machine.tick(now_s)
+        self._done()
 
     def _done(self) -> None:
         self._machine.keys.publish()
