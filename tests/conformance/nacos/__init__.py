@@ -1,1 +1,0 @@
-"""The vendor's and the community's Nacos clients against Atoll."""
