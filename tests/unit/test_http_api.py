@@ -228,8 +228,14 @@ def test_the_token_is_asked_for(authorization: str, status: int) -> None:
 @pytest.mark.parametrize(
     ("method", "target", "authorization", "status", "answer"),
     [
-        ("GET", "/me", "Bearer s3cret", 200, {"user": "", "address": "", "operator": True}),
-        ("GET", "/me", "Bearer of-ann", 200, {"user": "ann", "address": "", "operator": False}),
+        ("GET", "/me", "Bearer s3cret", 200, {"user": "", "address": "", "operator": True, "proven": True}),
+        (
+            "GET",
+            "/me",
+            "Bearer of-ann",
+            200,
+            {"user": "ann", "address": "", "operator": False, "proven": False},
+        ),
         ("GET", "/me", "Basic " + base64.b64encode(b"ann:of-ann").decode(), 401, None),
         ("GET", "/me", "Bearer of-bob", 401, None),
         ("GET", "/me", "", 401, None),
@@ -248,7 +254,10 @@ def test_a_users_token_opens_what_is_meant_for_users(
 
 
 def test_without_a_token_everybody_is_the_operator() -> None:
-    assert ask("GET", "/me")[1]["operator"] is True
+    unproven = {"user": "", "address": "", "operator": True, "proven": False}
+    assert ask("GET", "/me")[1] == unproven
+    assert ask("POST", "/me", headers={"authorization": "Bearer of-ann"})[1] == unproven
+    assert ask("GET", "/me", headers={"authorization": "Bearer of-ann"})[1]["user"] == "ann"
 
 
 def test_the_document_describes_every_endpoint() -> None:

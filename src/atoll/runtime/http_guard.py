@@ -23,7 +23,8 @@ import msgspec
 from atoll.errors import AtollError, Code, Reason
 from atoll.runtime.net import Address
 
-Sessions: TypeAlias = Callable[[str], str]  # what a user got at login -> the user; raises DENIED
+Sessions: TypeAlias = Callable[[str], str]
+"""What a user got at login -> the user; empty while nobody needs to log in. Raises DENIED."""
 
 
 class Audience(enum.Enum):
@@ -35,13 +36,14 @@ class Audience(enum.Enum):
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who asks. ``operator``: by the node's token, or where no credentials are asked for; ``user`` is empty then,
-    and for an endpoint that is open to all.
+    """Who asks. ``operator``: by the node's token (``proven``), or where this frontend asks for none; ``user`` is empty
+    then, and for an endpoint that is open to all.
     """
 
     user: str = ""
     address: str = ""
     operator: bool = False
+    proven: bool = False
 
 
 class Gate:
@@ -63,20 +65,22 @@ class Gate:
         origin = found.get(b"origin")
         if origin is not None and _netloc(origin) != host.lower():
             raise AtollError(Code.DENIED, f"requests of pages from {origin!r} are refused")
-        if not self._token:
-            return Caller(operator=True)
-        if audience is Audience.ALL:
+        if audience is Audience.ALL and self._token:
             return Caller()
         return self._bearer(found.get(b"authorization", ""), audience)
 
     def _bearer(self, authorization: str, audience: Audience) -> Caller:
         scheme, _, given = authorization.partition(" ")
         scheme, given = scheme.lower(), given.strip()
-        secret = _basic_password(given) if scheme == "basic" else given
-        if scheme in ("basic", "bearer") and hmac.compare_digest(secret.encode(), self._token.encode()):
-            return Caller(operator=True)
+        secret = _basic_password(given) if scheme == "basic" else given if scheme == "bearer" else ""
+        if self._token and hmac.compare_digest(secret.encode(), self._token.encode()):
+            return Caller(operator=True, proven=True)
         if scheme == "bearer" and audience is Audience.USERS and self._sessions is not None:
-            return Caller(user=self._sessions(given))
+            user = self._sessions(given)
+            if user:
+                return Caller(user=user)
+        if not self._token:
+            return Caller(operator=True)
         message = "this node asks for its API token: Authorization: Bearer TOKEN (file api-token in its data)"
         if audience is Audience.USERS:
             message += ", or for the token that a user gets at login"
