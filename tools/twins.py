@@ -18,7 +18,17 @@ from tools import environment
 
 AIO = "src/atoll/embed/aio"
 BLOCKING = "src/atoll/embed/blocking"
-CLIENT = ("elections", "followed", "node", "registry", "session", "transport")
+CLIENT = (
+    "access",
+    "configs",
+    "elections",
+    "followed",
+    "node",
+    "registry",
+    "services",
+    "session",
+    "transport",
+)
 PAIRS: Mapping[str, str] = {
     **{
         f"{AIO}/{name}.py": f"{BLOCKING}/{name}.py"

@@ -6,12 +6,14 @@ Rule: a flag that sets a setting is never spelled here; it comes from ``host.set
 from __future__ import annotations
 
 import argparse
+import getpass
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from atoll.client.node import Client
+from atoll.client.session import SessionTransport
 from atoll.client.transport import HttpTransport
 from atoll.errors import AtollError, Code
 from atoll.host import settings
@@ -51,7 +53,7 @@ def _read(path: str) -> tuple[str, str]:
     try:
         return path, Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise AtollError(Code.INVALID, f"the configuration file {path} cannot be read: {error}") from error
+        raise AtollError(Code.INVALID, f"the file {path} cannot be read: {error}") from error
 
 
 def add_client(parser: argparse.ArgumentParser) -> None:
@@ -59,6 +61,10 @@ def add_client(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("which node")
     group.add_argument("--url", help=f"URL of its API ({URL_VARIABLE}); otherwise as the settings say")
     group.add_argument("--ca", default="", metavar="FILE", help="certificates that may sign its certificate")
+    group.add_argument(
+        "--user", default="", help="ask as this user; the password is asked for, or is in a file"
+    )
+    group.add_argument("--password-file", default="", metavar="FILE", help="of --user, its first line")
     group.add_argument("--json", action="store_true", help="print JSON instead of tables")
     add_settings(parser, _CLIENT_FIELDS)
 
@@ -69,7 +75,23 @@ def client(options: argparse.Namespace) -> Client:
     """
     resolved = resolve(options)
     url = options.url or os.environ.get(URL_VARIABLE) or api_url(resolved.settings)
-    return Client(HttpTransport(url, options.ca), _token(resolved.settings.data / TOKEN_FILE))
+    transport = HttpTransport(url, options.ca)
+    if options.user:
+        password = secret(options.password_file, f"password of {options.user}: ")
+        return Client(SessionTransport(transport, options.user, password))
+    return Client(transport, _token(resolved.settings.data / TOKEN_FILE))
+
+
+def secret(file: str, prompt: str) -> str:
+    """The first line of ``file``; without one it is asked for, unseen. Never a flag: flags are visible to all."""
+    if file:
+        return _read(file)[1].partition("\n")[0].rstrip("\r")
+    try:
+        return getpass.getpass(prompt)
+    except (EOFError, OSError) as error:
+        raise AtollError(
+            Code.INVALID, "a password is needed: give a file, or run this in a terminal"
+        ) from error
 
 
 def api_url(chosen: settings.Settings) -> str:

@@ -12,7 +12,19 @@ import sys
 from collections.abc import Sequence
 
 import atoll
-from atoll.cli import config, debug, elections, lead, status, store, up
+from atoll.cli import (
+    access,
+    config,
+    debug,
+    elections,
+    instances,
+    items,
+    lead,
+    services,
+    status,
+    store,
+    up,
+)
 from atoll.cli.command import Pages
 from atoll.errors import AtollError, Code
 
@@ -46,7 +58,7 @@ def parser(pages: Pages) -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"atoll {atoll.__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     up.add(commands, pages)
-    for module in (status, elections, lead, store, config, debug):
+    for module in (status, services, instances, items, access, elections, lead, store, config, debug):
         module.add(commands)
     return top
 

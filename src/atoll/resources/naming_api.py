@@ -106,7 +106,9 @@ class Beating(msgspec.Struct, frozen=True):
 
 
 class OverrideOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An operator's word on one instance, which outlives its registrations; None: the instance's own holds again."""
+    """An operator's word on one instance, which outlives its registrations. What is left out stays as it is; null: the
+    instance's own word holds again.
+    """
 
     name: str
     ip: str
@@ -114,9 +116,9 @@ class OverrideOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cluster: str = DEFAULT_CLUSTER
     group: str = DEFAULT_GROUP
     namespace: str = ""
-    weight: Weight | None = None
-    enabled: bool | None = None
-    metadata: Mapping[str, str] | None = None
+    weight: Weight | None | msgspec.UnsetType = msgspec.UNSET
+    enabled: bool | None | msgspec.UnsetType = msgspec.UNSET
+    metadata: Mapping[str, str] | None | msgspec.UnsetType = msgspec.UNSET
 
 
 class HealthOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -172,6 +174,8 @@ class SubscriberShown(msgspec.Struct, frozen=True):
     app: str = ""
     version: str = ""
     clusters: str = ""
+    pushed_s: float = 0.0  # Unix time by that node's clock; 0: not yet
+    acknowledged_s: float = 0.0
 
 
 class Subscribers(msgspec.Struct, frozen=True):

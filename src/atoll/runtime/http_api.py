@@ -95,7 +95,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     method: str
     path: str
     summary: str
-    handler: Callable[[Asked], Any]
+    handler: Callable[[Any], Any]
     answer: Any
     query: tuple[str, ...] | type[msgspec.Struct] = ()
     body: Any = None
