@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import re
 import sys
 import tempfile
 import typing
@@ -65,13 +66,13 @@ def metrics_table() -> str:
 
 def endpoints_table() -> str:
     """Every endpoint of the HTTP API, those of the planes included, as a node with a store in memory has them."""
-    lines = ["| | path | query | body | answer | what |", "|---|---|---|---|---|---|"]
+    lines = ["| | path | for | query | body | answer | what |", "|---|---|---|---|---|---|---|"]
     for each in sorted(loop.run(_endpoints()), key=lambda each: (each.path, each.method)):
         query = ", ".join(f"`{name}`" for name in each.query_names)
         body = f"`{each.body.__name__}`" if each.body else ""
         answer = f"lines of `{each.answer.__name__}`" if each.streams else f"`{_type_name(each.answer)}`"
-        what = each.summary + (" Asks for no token." if each.open_to_all else "")
-        lines.append(f"| {each.method} | `{each.path}` | {query} | {body} | {answer} | {what} |")
+        what = f"{each.audience.value} | {query} | {body} | {answer} | {each.summary}"
+        lines.append(f"| {each.method} | `{each.path}` | {what} |")
     return "\n".join(lines)
 
 
@@ -97,11 +98,9 @@ async def _endpoints_of(resolved: settings.Resolved) -> list[Endpoint]:
 
 
 def _type_name(kind: Any) -> str:
-    return (
-        kind.__name__
-        if isinstance(kind, type) and not typing.get_args(kind)
-        else str(kind).replace("atoll.resources.", "").replace("node.", "").replace("election_views.", "")
-    )
+    if isinstance(kind, type) and not typing.get_args(kind):
+        return kind.__name__
+    return re.sub(r"[a-z_.]+\.(?=[A-Z])", "", str(kind))
 
 
 GENERATED: Mapping[str, tuple[str, Callable[[], str]]] = {

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import atoll
 from atoll.errors import AtollError, Code
 from atoll.host.leader import Job
 from atoll.host.settings import Settings
@@ -24,12 +25,14 @@ from atoll.runtime.grpc_call import Limits as GrpcLimits
 from atoll.runtime.grpc_server import Route
 from atoll.runtime.http1 import Application
 from atoll.runtime.http_api import Endpoint
+from atoll.runtime.http_guard import Sessions
 from atoll.runtime.metrics import Metrics
 from atoll.runtime.tasks import Tasks
 from atoll.store import accounts
 from atoll.store.accounts import AccountsTable
 from atoll.store.api import Driver, Limits, Store
 from atoll.store.audit import AuditWriter
+from atoll.store.peers import Member
 from atoll.store.shell import StoreShell
 
 STORE_FILE = "store.db"
@@ -115,6 +118,7 @@ class Started:
     faces: Sequence[Face] = ()
     endpoints: Sequence[Endpoint] = ()
     jobs: Sequence[Job] = ()  # for the node that leads
+    sessions: Sessions | None = None  # who knows the users' tokens of the HTTP API
     stop: Callable[[float], Awaitable[None]] = _nothing
 
 
@@ -214,8 +218,21 @@ async def _coordination(context: Context) -> Started:
 async def _registry(context: Context) -> Started:
     from atoll.planes.registry import plane
 
-    opened = await plane.open_plane()
-    return Started("registry", stop=opened.close)
+    ground = plane.Ground(
+        store=context.store.store,
+        accounts=context.accounts,
+        audit=context.audit,
+        clock=context.clock,
+        metrics=context.metrics,
+        tasks=context.tasks,
+        data=context.settings.data,
+        me=Member(context.node_id, int(context.clock.wall_s() * 1000), release=atoll.__version__),
+    )
+    opened = await plane.open_plane(ground)
+    jobs = [Job(name, work) for name, work in opened.jobs]
+    return Started(
+        "registry", endpoints=opened.endpoints, jobs=jobs, stop=opened.close, sessions=opened.user_of
+    )
 
 
 _PLANES: dict[str, Callable[[Context], Awaitable[Started]]] = {

@@ -221,7 +221,8 @@ class Node:
             *Api(self.state).endpoints(),
             *(each for plane in self.state.planes for each in plane.endpoints),
         ]
-        gate = Gate(self.settings.address("listen_api"), self.token)
+        sessions = next((plane.sessions for plane in self.state.planes if plane.sessions), None)
+        gate = Gate(self.settings.address("listen_api"), self.token, sessions)
         return application(endpoints, gate, Log("api"), atoll.__version__, self.pages)
 
     def _store_stopped(self, error: AtollError) -> None:

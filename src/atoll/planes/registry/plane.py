@@ -5,15 +5,58 @@ Rule: no decision is made here; this module knows which part gets which, and sto
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from atoll.planes.registry.frontends import rest
+from atoll.planes.registry.service import access
+from atoll.planes.registry.service.configs import ConfigParts, Configs
+from atoll.planes.registry.service.namespaces import Namespaces
+from atoll.planes.registry.service.naming import Naming
+from atoll.planes.registry.service.registry import Registry
+from atoll.runtime.clock import Clock
+from atoll.runtime.http_api import Endpoint
+from atoll.runtime.metrics import Metrics
+from atoll.runtime.rng import system_rng
+from atoll.runtime.tasks import Tasks
+from atoll.store.accounts import AccountsTable
+from atoll.store.api import Store
+from atoll.store.audit import AuditWriter, Sealer
+from atoll.store.ephemeral import EphemeralTable, Identity
+from atoll.store.peers import Member, Peers
+from atoll.store.term import Term
+
+LeaderWork: TypeAlias = Callable[[Term], Coroutine[Any, Any, None]]
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What the plane stands on. ``data`` is the node's data folder; ``me`` this node as the others know it."""
+
+    store: Store
+    accounts: AccountsTable
+    audit: AuditWriter
+    clock: Clock
+    metrics: Metrics
+    tasks: Tasks
+    data: Path
+    me: Member
 
 
 @dataclass
 class Opened:
-    """The running plane."""
+    """The running plane: ``endpoints`` for the HTTP API, ``jobs`` (by name) for the node that leads."""
 
+    registry: Registry
+    endpoints: Sequence[Endpoint]
+    jobs: Sequence[tuple[str, LeaderWork]]
     undo: list[Callable[[float], Awaitable[None]]] = field(default_factory=list)
+
+    def user_of(self, token: str) -> str:
+        """Whom a user's token stands for; empty while nobody needs to log in. Raises DENIED."""
+        return rest.user_of(self.registry, token)
 
     async def close(self, within_s: float) -> None:
         """Stop all parts, the newest first."""
@@ -21,6 +64,52 @@ class Opened:
             await self.undo.pop()(within_s)
 
 
-async def open_plane() -> Opened:
-    """Start the parts that this release has."""
-    return Opened()
+async def open_plane(ground: Ground) -> Opened:
+    """Start the parts that this release has. Raises what the store says of what it holds."""
+    opened = await access.open_access(
+        access.Ground(ground.store, ground.accounts, ground.audit, ground.clock, ground.tasks, ground.data),
+        access.Options(),
+    )
+    registry = await _registry(ground, opened)
+    sealer = Sealer(ground.store, ground.clock)
+    return Opened(registry, rest.endpoints(registry), [(sealer.name, sealer.run)], [opened.close])
+
+
+async def _registry(ground: Ground, opened: access.Access) -> Registry:
+    clock, start = ground.clock, ground.tasks.start
+    table = EphemeralTable(Identity(ground.me.node, ground.me.incarnation), clock)
+    peers = Peers(ground.me)
+    naming = Naming(table, peers, clock)
+    configs, namespaces = await _configs(ground, opened, naming)
+    start("ephemeral table", table.run())
+    start("naming", naming.run())
+    start("beats of other nodes", naming.beating.run())
+    start("configuration", configs.follow())
+    return Registry(
+        naming=naming,
+        configs=configs,
+        namespaces=namespaces,
+        guard=opened.guard,
+        accounts=opened.accounts,
+        audit=opened.audit,
+        journal=opened.journal,
+        peers=peers,
+        clock=clock,
+        metrics=ground.metrics,
+    )
+
+
+async def _configs(ground: Ground, opened: access.Access, naming: Naming) -> tuple[Configs, Namespaces]:
+    rng = system_rng()
+    parts = ConfigParts(
+        store=ground.store,
+        clock=ground.clock,
+        rng=rng,
+        audit=opened.audit.entry,
+        stale=lambda: naming.stale,
+        known=lambda name: namespaces.exists(name),
+    )
+    configs = Configs(parts)
+    namespaces = Namespaces(configs.view, configs.writer, lambda name: len(naming.services(name)), rng)
+    await configs.start()
+    return configs, namespaces
