@@ -36,7 +36,7 @@ class Limits(msgspec.Struct, frozen=True):
     """
 
     head_bytes_max: int = 16_384
-    body_bytes_max: int = 16_777_216
+    body_bytes_max: int = 25_165_824
     body_buffer_bytes_high: int = 65_536
     connections_max: int = 1_000
     head_s_max: float = 10.0

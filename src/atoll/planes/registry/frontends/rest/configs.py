@@ -26,7 +26,7 @@ from atoll.resources.consumer import Consumer
 from atoll.resources.watch_api import ConfigTold
 from atoll.runtime.http_api import Asked, Endpoint
 
-BODY_BYTES_MAX = 2 * CONTENT_BYTES_MAX  # a content as a JSON string, with what has to be escaped in it
+BODY_BYTES_MAX = 2 * CONTENT_BYTES_MAX + 65_536  # a content as a JSON string, escapes included, and the rest
 
 
 def key_of(named: msgspec.Struct) -> ConfigKey:

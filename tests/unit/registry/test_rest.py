@@ -1,0 +1,271 @@
+"""The registry's own API through its typed client: services, configurations, namespaces, accounts, the audit log."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import pytest
+
+from atoll.client.access import Access, Namespaces
+from atoll.client.configs import Configs
+from atoll.client.node import Client
+from atoll.client.registry import Options, Registry
+from atoll.client.services import Services
+from atoll.client.session import SessionTransport
+from atoll.client.transport import HttpTransport
+from atoll.errors import AtollError, Code, Reason
+from atoll.resources.access_api import AuditAsked, Right
+from atoll.resources.config_api import ConfigAsked, ConfigRemoval, PublishOrder, ServedAsked
+from atoll.resources.config_item import GrayRule
+from atoll.resources.config_views import Details
+from atoll.resources.namespace_api import NamespaceOrder, NamespaceRemoval
+from atoll.resources.naming_api import (
+    InstanceAsked,
+    InstanceOrder,
+    InstancesAsked,
+    ServiceAsked,
+    ServicesAsked,
+)
+from atoll.runtime import loop
+from atoll.runtime.http_api import Endpoint, application
+from atoll.runtime.http_guard import Gate
+from atoll.runtime.logs import Log
+from tests.unit.registry.rest_kit import ADDRESS, TOKEN, Kit, run
+from tests.waiting import wait_until
+
+OPEN = {("POST", "/v1/login"), ("POST", "/v1/login/first")}
+
+
+def test_a_configuration_is_published_read_and_removed() -> None:
+    async def scenario(kit: Kit) -> None:
+        configs = Configs(kit.client)
+        published = await configs.publish(PublishOrder("a.yaml", "a: 1", details=Details(type="yaml")))
+        assert published.changed
+        shown = await configs.one(ConfigAsked("a.yaml"))
+        assert (shown.there, shown.content, shown.type, shown.user) == (True, "a: 1", "yaml", "(operator)")
+        beta = Details(gray=GrayRule("beta", "10.0.0.7"))
+        await configs.publish(PublishOrder("a.yaml", "a: 2", details=beta))
+        told = [
+            await configs.served(ServedAsked("a.yaml", address=each)) for each in ("10.0.0.7", "10.0.0.8")
+        ]
+        assert [each.content for each in told] == ["a: 2", "a: 1"]
+        assert [each.name for each in (await configs.one(ConfigAsked("a.yaml"))).grays] == ["beta"]
+        assert (await configs.remove(ConfigRemoval("a.yaml", gray_name="beta"))).removed
+        assert (await configs.remove(ConfigRemoval("a.yaml"))).removed
+        assert not (await configs.remove(ConfigRemoval("a.yaml"))).removed
+        assert not (await configs.one(ConfigAsked("a.yaml"))).there
+
+    run(scenario)
+
+
+def test_a_large_content_passes_and_a_too_large_one_is_named() -> None:
+    async def scenario(kit: Kit) -> None:
+        configs = Configs(kit.client)
+        content = "\n" * 10_485_760  # two bytes each as JSON
+        with pytest.raises(AtollError, match="blank"):
+            await configs.publish(PublishOrder("large", content))
+        await configs.publish(PublishOrder("large", "x" * 10_485_760))
+        with pytest.raises(AtollError) as caught:
+            await configs.publish(PublishOrder("large", "x" * 10_485_761))
+        assert caught.value.reason is Reason.CONTENT_TOO_LARGE
+
+    run(scenario)
+
+
+def test_an_instance_lives_by_beats() -> None:
+    async def scenario(kit: Kit) -> None:
+        services = Services(kit.client)
+        asked = InstanceAsked("shop", "10.0.0.5", 8080)
+        assert not (await services.beat(asked)).known
+        beating = await services.register(InstanceOrder("shop", "10.0.0.5", 8080, metadata={"v": "1"}))
+        assert (beating.known, beating.interval_s) == (True, 5.0)
+        assert (await services.beat(asked)).known
+        hosts = await services.instances(InstancesAsked("shop"))
+        assert [(each.ip, each.metadata) for each in hosts.instances] == [("10.0.0.5", {"v": "1"})]
+        assert (await services.instance(asked)).port == 8080
+        page = await services.every(ServicesAsked(name="sho"))
+        assert [(each.key.name, each.instances, each.healthy) for each in page.services] == [("shop", 1, 1)]
+        assert (await services.one(ServiceAsked("shop"))).service.ephemeral is True
+        assert (await services.deregister(asked)).removed
+        assert not (await services.deregister(asked)).removed
+        assert not (await services.instances(InstancesAsked("shop"))).instances
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("order", "code", "message"),
+    [
+        (InstanceOrder("", "10.0.0.5", 1), Code.INVALID, "serviceName is empty"),
+        (InstanceOrder("shop", "a b", 1), Code.INVALID, "ip"),
+        (InstanceOrder("shop", "10.0.0.5", 70_000), Code.INVALID, "65535"),
+        (InstanceOrder("shop", "10.0.0.5", 1, weight=-1), Code.INVALID, "weight"),
+        (InstanceOrder("shop", "10.0.0.5", 1, namespace="a b"), Code.INVALID, "namespace id"),
+    ],
+)
+def test_a_wrong_instance_is_refused_with_what_is_wrong(
+    order: InstanceOrder, code: Code, message: str
+) -> None:
+    async def scenario(kit: Kit) -> None:
+        with pytest.raises(AtollError, match=message) as caught:
+            await Services(kit.client).register(order)
+        assert caught.value.code is code
+
+    run(scenario)
+
+
+def test_namespaces_are_made_described_and_removed() -> None:
+    async def scenario(kit: Kit) -> None:
+        namespaces = Namespaces(kit.client)
+        made = await namespaces.create(NamespaceOrder("dev", "Development"))
+        assert (made.id, made.name, made.kind) == ("dev", "Development", "custom")
+        await namespaces.update(NamespaceOrder("dev", "Dev", "for us"))
+        assert [each.id for each in await namespaces.every()] == ["public", "dev"]
+        assert (await namespaces.one("dev")).description == "for us"
+        await Configs(kit.client).publish(PublishOrder("a", "1", namespace="dev"))
+        with pytest.raises(AtollError):
+            await namespaces.remove(NamespaceRemoval("dev"))
+        assert (await namespaces.remove(NamespaceRemoval("dev", force=True))).removed
+
+    run(scenario)
+
+
+def test_users_may_do_what_their_roles_say_and_nothing_else() -> None:
+    async def scenario(kit: Kit) -> None:
+        await kit.require_login()
+        access = Access(kit.client)
+        await access.create_user("ann", "ann's")
+        await access.give_role("dev", "ann")
+        await access.give_right(Right("dev", "public:*:config/shop.*", "rw"))
+        assert [each.name for each in await access.users()] == ["ann", "root"]
+        session = await access.login("ann", "ann's")
+        ann = kit.of(session.token)
+        await Configs(ann).publish(PublishOrder("shop.yaml", "a: 1"))
+        await Configs(kit.client).publish(PublishOrder("other.yaml", "a: 1"))
+        refused: tuple[tuple[Callable[[], Awaitable[object]], Reason], ...] = (
+            (lambda: Configs(ann).publish(PublishOrder("other.yaml", "2")), Reason.PERMISSION_DENIED),
+            (lambda: Configs(ann).one(ConfigAsked("other.yaml")), Reason.PERMISSION_DENIED),
+            (lambda: Services(ann).register(InstanceOrder("s", "1.1.1.1", 1)), Reason.PERMISSION_DENIED),
+            (lambda: Access(ann).users(), Reason.PERMISSION_DENIED),
+            (lambda: Access(ann).change_password("root", "x"), Reason.PERMISSION_DENIED),
+            (lambda: Access(ann).audit(AuditAsked()), Reason.PERMISSION_DENIED),
+            (lambda: Configs(kit.of("")).one(ConfigAsked("shop.yaml")), Reason.INVALID_TOKEN),
+            (lambda: Configs(kit.of("forged")).one(ConfigAsked("shop.yaml")), Reason.INVALID_TOKEN),
+        )
+        for ask, reason in refused:
+            with pytest.raises(AtollError) as caught:
+                await ask()
+            assert caught.value.reason is reason
+        await Access(ann).change_password("ann", "new")
+        with pytest.raises(AtollError):
+            await Configs(ann).one(ConfigAsked("shop.yaml"))
+        assert [each.rights for each in await access.roles() if each.name == "dev"][0]
+        page = await access.audit(AuditAsked(subject="*shop.yaml"))
+        assert [(each.entry.user, each.entry.via) for each in page.entries] == [("ann", "api")]
+
+    run(scenario)
+
+
+def test_no_endpoint_answers_without_credentials_but_those_that_are_listed() -> None:
+    async def scenario(kit: Kit) -> None:
+        await kit.require_login()
+        nobody = kit.of("")
+        for endpoint in kit.opened.endpoints:
+            code = await _refusal(nobody, endpoint)
+            is_open = (endpoint.method, endpoint.path) in OPEN
+            assert (code is Reason.INVALID_TOKEN) is not is_open, (endpoint.method, endpoint.path, code)
+        found = {(each.method, each.path) for each in kit.opened.endpoints if each.open_to_all}
+        assert found == OPEN
+
+    run(scenario)
+
+
+async def _refusal(client: Client, endpoint: Endpoint) -> Reason | None:
+    try:
+        await client.send(endpoint.method, endpoint.path, None, msgspec.Raw)
+    except AtollError as error:
+        return error.reason
+    return None
+
+
+def test_who_needed_no_token_is_the_operator_only_while_nobody_needs_one() -> None:
+    async def scenario(kit: Kit) -> None:
+        gate = Gate(ADDRESS, "", kit.opened.user_of)
+        kit.app = application(kit.opened.endpoints, gate, Log("api"), "1", {})
+        await Configs(kit.of("")).publish(PublishOrder("a", "1"))
+        await kit.require_login()
+        with pytest.raises(AtollError) as caught:
+            await Configs(kit.of("")).publish(PublishOrder("a", "2"))
+        assert caught.value.reason is Reason.INVALID_TOKEN
+
+    run(scenario)
+
+
+def test_an_application_follows_and_registers_as_a_user() -> None:
+    async def scenario(kit: Kit) -> None:
+        await kit.require_login()
+        access = Access(kit.client)
+        await access.create_user("app", "app's")
+        await access.give_role("apps", "app")
+        await access.give_right(Right("apps", "public:*:*/*", "rw"))
+        await Configs(kit.client).publish(PublishOrder("a", "one"))
+        async with kit.listening() as url:
+            registry = Registry(url, Options(user="app", password="app's", app="shop"))
+            config = await registry.follow_config("a")
+            service = await registry.follow_service("shop")
+            await registry.register(InstanceOrder("shop", "10.0.0.5", 8080))
+            await _until(lambda: service.value is not None and service.value.instances)
+            await Configs(kit.client).publish(PublishOrder("a", "two"))
+            await _until(lambda: config.value is not None and config.value.content == "two")
+            await Configs(kit.client).remove(ConfigRemoval("a"))
+            await _until(lambda: config.value is not None and config.value.content is None)
+            await access.take_right(Right("apps", "public:*:*/*", "rw"))
+            await Configs(kit.client).publish(PublishOrder("a", "secret"))
+            with pytest.raises(AtollError) as caught:
+                await registry.follow_config("b")
+            assert caught.value.reason is Reason.PERMISSION_DENIED
+            assert config.value is not None and config.value.content is None
+            await registry.close()
+
+    run(scenario)
+
+
+def test_a_share_of_the_consumers_is_told_of_a_gray_release() -> None:
+    async def scenario(kit: Kit) -> None:
+        await Configs(kit.client).publish(PublishOrder("a", "all"))
+        async with kit.listening() as url:
+            some = Registry(url, Options(token=TOKEN, labels={"zone": "1"}))
+            rest = Registry(url, Options(token=TOKEN, labels={"zone": "2"}))
+            first, second = await some.follow_config("a"), await rest.follow_config("a")
+            details = Details(gray=GrayRule("label", "zone=1"), gray_name="z1")
+            await Configs(kit.client).publish(PublishOrder("a", "some", details=details))
+            await _until(lambda: first.value is not None and first.value.content == "some")
+            assert second.value is not None and second.value.content == "all"
+            assert first.value is not None and first.value.gray_name == "z1"
+            await some.close()
+            await rest.close()
+
+    run(scenario)
+
+
+def test_a_session_is_renewed_when_its_token_has_ended() -> None:
+    async def scenario(kit: Kit) -> None:
+        await kit.require_login()
+        access = Access(kit.client)
+        await access.create_user("ann", "ann's")
+        async with kit.listening() as url:
+            ann = Client(SessionTransport(HttpTransport(url), "ann", "ann's"))
+            assert [each.id for each in await Namespaces(ann).every()] == ["public"]
+            await access.delete_user("ann")
+            await access.create_user("ann", "ann's")
+            assert [each.id for each in await Namespaces(ann).every()] == ["public"]
+            await access.change_password("ann", "other")
+            with pytest.raises(AtollError, match="cannot log in"):
+                await Namespaces(ann).every()
+
+    run(scenario)
+
+
+async def _until(condition: Callable[[], object]) -> None:
+    await loop.in_thread(wait_until, condition, 10.0, "what the test waits for")
