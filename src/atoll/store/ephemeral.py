@@ -3,7 +3,7 @@
 Rule: registering, dropping and looking up are synchronous acts in memory that cannot fail for want of a store or a
 peer; the other nodes hear of them afterwards. All methods belong to the loop's thread.
 
-    table = EphemeralTable(Identity(node_id, incarnation), clock)
+    table = EphemeralTable(Identity(node_id, incarnation), clock, Times())
     tasks.start("ephemeral table", table.run())
     table.put(client_id, key, value)               # value: opaque bytes, one registration
     cancel = table.watch(prefix, sink)             # sink(changes) at once, after each act; begin with items(prefix)
@@ -19,20 +19,19 @@ from atoll.runtime import loop
 from atoll.runtime.clock import Clock
 from atoll.store.api import Cancel
 from atoll.store.ephemeral_keys import Change, Sink
-from atoll.store.ephemeral_machine import NEVER_S, Damping, Machine
-from atoll.store.ephemeral_origin import Identity
-from atoll.wire.nodes.entry import Entry
+from atoll.store.ephemeral_machine import NEVER_S, Damping, Machine, Times
+from atoll.wire.nodes.entry import Entry, Identity
 
-__all__ = ["Change", "Damping", "Entry", "EphemeralTable", "Identity", "Sink"]
+__all__ = ["Change", "Damping", "Entry", "EphemeralTable", "Identity", "Sink", "Times"]
 
 
 class EphemeralTable:
     """The table of one node."""
 
-    def __init__(self, identity: Identity, clock: Clock, damping: Damping | None = None) -> None:
+    def __init__(self, identity: Identity, clock: Clock, times: Times | None = None) -> None:
         self.identity = identity
         self._clock = clock
-        self._machine = Machine(identity, damping or Damping())
+        self._machine = Machine(identity, times or Times())
         self._wake = loop.Event()
         self._sleeps_until_s = 0.0
 
@@ -78,7 +77,7 @@ class EphemeralTable:
 
     def of_client(self, client: str) -> list[Entry]:
         """What a client of this node holds."""
-        return self._machine.of_client(client)
+        return self._machine.own.of_client(client)
 
     def watch(self, prefix: bytes, sink: Sink) -> Cancel:
         """``sink(changes)`` after every act that changed an entry under ``prefix``, on the loop, in order."""

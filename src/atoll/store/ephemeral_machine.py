@@ -1,131 +1,239 @@
-"""The ephemeral table as a machine without I/O: who holds what, and for how long after its connection broke.
+"""The ephemeral tables as a machine without I/O: acts of clients and messages of peers in, messages and changes out.
 
-Rule: a registration is an act of one node on its own entries, done at once. A connection that broke without a word
-keeps its entries, unchanged for ``unhealthy_after_s``, marked as lost until ``removed_after_s``; whoever registers the
-same key meanwhile, on whichever node, takes it over, and if that was quick nobody sees a change.
+Rule: every call is given the time, on the boot clock; what is to be sent is asked for by ``next_message`` when there
+is room to send it. Nothing here depends on anything but the calls and their order, so a seed replays.
+
+Theory: available before consistent. Each run of a node (an origin) writes its own entries under its own versions and
+pushes them to all others; every second it says how far it is with everybody's, every ``digest_interval_s`` with a
+digest, and whoever lacks something asks whoever has it, so that what a broken link lost arrives by another way.
+
+Doubt: the work grows with the square of the number of nodes; it is meant for tens, not hundreds.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import enum
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
 from atoll.store.ephemeral_keys import Keys
-from atoll.store.ephemeral_origin import Grave, Identity, Origin
-from atoll.wire.nodes.entry import Entry
+from atoll.store.ephemeral_link import Link
+from atoll.store.ephemeral_own import NEVER_S, Damping, Own, Stamp
+from atoll.store.ephemeral_replicas import Replica, Replicas
+from atoll.wire.nodes.entry import Identity
+from atoll.wire.nodes.messages import Batch, Known, Message, Status, Want
 
-NEVER_S: Final = float("inf")
+STATUS_INTERVAL_S: Final = 1.0
 
 
-class Damping(msgspec.Struct, frozen=True):
-    """Times after a connection broke without a clean close, in seconds."""
+class Times(msgspec.Struct, frozen=True):
+    """In seconds. ``claim_window_s``: for the clients of a node that is gone to come back elsewhere.
+    ``silence_s_max``: after so long without a word a link counts as down. ``isolated_after_s``: without any peer and
+    without the store, before this node sends its clients away.
+    """
 
-    unhealthy_after_s: float = 0.8
-    removed_after_s: float = 10.0
+    damping: Damping = Damping()
+    digest_interval_s: float = 5.0
+    claim_window_s: float = 12.0
+    silence_s_max: float = 3.0
+    isolated_after_s: float = 5.0
+
+
+class Effect(enum.Enum):
+    """What the shell has to do beside sending."""
+
+    SHED_CLIENTS = "shed_clients"
+
+
+class Counts:
+    """Since the start; read by metrics."""
+
+    def __init__(self) -> None:
+        self.batches_taken = 0
+        self.gaps = 0  # batches before which something was missing
+        self.repairs = 0  # copies whose digest differed
+        self.origins_removed = 0
 
 
 class Machine:
-    """``now_s`` of every call is on the boot clock and never goes back."""
+    """``who``: this run of this node."""
 
-    def __init__(self, identity: Identity, damping: Damping) -> None:
+    def __init__(self, who: Identity, times: Times) -> None:
+        self.who = who
         self.keys = Keys()
-        self.own = Origin(identity)
-        self._damping = damping
-        self._stamp = 0
-        self._clients: dict[str, dict[bytes, None]] = {}
-        self._broken: dict[str, float] = {}  # client: since when
-        self._to_mark: deque[tuple[float, str]] = deque()  # since when, client; stale ones are passed over
-        self._to_remove: deque[tuple[float, str]] = deque()
+        self.counts = Counts()
+        self._times = times
+        self._stamp = Stamp()
+        self.own = Own(who, times.damping, self.keys, self._stamp)
+        self.replicas = Replicas(self.own, self.keys, self._stamp, times.claim_window_s)
+        self.links: dict[Identity, Link] = {}
+        self._members: Mapping[str, int] | None = None  # None: no fresh view of the store
+        self._others_known = False
+        self._alone_since_s: float | None = None
+        self._was_shed = False
+        self._effects: list[Effect] = []
 
-    # -------------------------------------------------------------------------------- acts of this node
+    # ----------------------------------------------------------------------------------- acts of clients
 
     def put(self, client: str, key: bytes, value: bytes) -> None:
-        if client in self._broken:
-            self._mend(client)
-        self._set(client, key, value, lost=False)
-        self._clients.setdefault(client, {})[key] = None
-        self._take_over(key, client)
+        self.own.put(client, key, value)
+        if len(self.keys.entries(key)) > 1:
+            self.replicas.claim(self.own.origin.entries[key, client])
 
     def delete(self, client: str, key: bytes) -> bool:
-        """False: that client does not hold that key."""
-        if (key, client) not in self.own.entries:
-            return False
-        self._bury(client, key)
-        return True
+        """False: that client does not hold that key on this node."""
+        return self.own.delete(client, key)
 
     def drop_client(self, client: str, clean: bool, now_s: float) -> None:
-        held = self._clients.get(client)
-        if held is None or (client in self._broken and not clean):
-            return
-        if clean:
-            for key in list(held):
-                self._bury(client, key)
-            return
-        self._broken[client] = now_s
-        self._to_mark.append((now_s, client))
-        self._to_remove.append((now_s, client))
-        for key in list(held):
-            if any(each.client != client and not each.lost for each in self.keys.entries(key)):
-                self._bury(client, key)  # somebody has taken it over already
+        self.own.drop(client, clean, now_s)
 
-    def of_client(self, client: str) -> list[Entry]:
-        return [self.own.entries[key, client] for key in self._clients.get(client, ())]
+    # ------------------------------------------------------------------------------------ links and store
 
-    # ------------------------------------------------------------------------------------------- time
+    def link_up(self, peer: Identity, now_s: float) -> None:
+        self.links[peer] = Link(peer, now_s)
+        self.replicas.expect(peer)
+        self._judge(now_s)
+
+    def link_down(self, peer: Identity, now_s: float) -> None:
+        self.links.pop(peer, None)
+        self._judge(now_s)
+
+    def know_members(self, members: Mapping[str, int] | None, now_s: float) -> None:
+        """The incarnations that have a record in the store, by node. None: the store is away, nobody knows."""
+        self._members = members
+        if members is not None:
+            self._others_known = any(node != self.who.node for node in members)
+        self._judge(now_s)
+
+    def receive(self, peer: Identity, message: Message, now_s: float) -> None:
+        link = self.links.get(peer)
+        if link is None:
+            return
+        link.heard_s = now_s
+        if isinstance(message, Status):
+            self._take_status(link, message, now_s)
+        elif isinstance(message, Batch):
+            self.counts.batches_taken += 1
+            if not self.replicas.take(message):
+                self.counts.gaps += 1
+                link.want(message.who, self.replicas.all[message.who].holds_at())
+        elif isinstance(message, Want):
+            link.take_want(message)
+
+    def _take_status(self, link: Link, status: Status, now_s: float) -> None:
+        self._stamp.seen(status.stamp)
+        link.take_status(status, self.own.origin)
+        for known in status.origins:
+            self.replicas.expect(known.who)
+        self._judge(now_s)
+        for known in status.origins:
+            replica = self.replicas.all.get(known.who)
+            if replica is not None:
+                if known.gone_for_s >= 0:
+                    self.replicas.gone_for(known.who, known.gone_for_s, now_s)
+                self._compare(link, known, replica)
+
+    def _compare(self, link: Link, known: Known, replica: Replica) -> None:
+        """Ask ``link`` for what it has and we have not. The origin itself is the best source, and sends unasked."""
+        is_origin = known.who == link.peer
+        if known.who in self.links and not is_origin:
+            return
+        if known.version > replica.holds_at():
+            if not is_origin:
+                link.want(known.who, replica.holds_at())
+        elif known.digest and known.version == replica.origin.version and replica.is_whole:
+            is_source = is_origin or link.peer.node < self.who.node
+            if is_source and replica.origin.digest() != known.digest:
+                self.counts.repairs += 1
+                link.want(known.who, 0)
+
+    # ------------------------------------------------------------------------------------------ sending
+
+    def has_news(self, peer: Identity, now_s: float) -> bool:
+        link = self.links.get(peer)
+        return link is not None and link.has_news(self.own.origin, now_s)
+
+    def next_message(self, peer: Identity, now_s: float) -> Message | None:
+        """What to say to ``peer`` now; None: nothing for the moment."""
+        link = self.links.get(peer)
+        if link is None:
+            return None
+        if link.status_due_s <= now_s:
+            return self._status(link, now_s)
+        copies = {who: each.origin for who, each in self.replicas.all.items() if each.is_whole}
+        return link.next_want() or link.next_batch(self.own.origin, copies)
+
+    def _status(self, link: Link, now_s: float) -> Status:
+        link.status_due_s = now_s + STATUS_INTERVAL_S
+        with_digest = link.digest_due_s <= now_s
+        if with_digest:
+            link.digest_due_s = now_s + self._times.digest_interval_s
+        own = self.own.origin
+        known = [Known(self.who, own.version, own.digest() if with_digest else b"", hears=True)]
+        for who, replica in self.replicas.all.items():
+            digest = replica.origin.digest() if with_digest and replica.is_whole else b""
+            gone_for_s = -1.0 if replica.gone_since_s is None else now_s - replica.gone_since_s
+            known.append(Known(who, replica.holds_at(), digest, who in self.links, gone_for_s))
+        return Status(self._stamp.newest, tuple(known))
+
+    # --------------------------------------------------------------------------------------------- time
 
     def due_s(self) -> float:
         """When ``tick`` has to be called next."""
-        mark = self._to_mark[0][0] + self._damping.unhealthy_after_s if self._to_mark else NEVER_S
-        remove = self._to_remove[0][0] + self._damping.removed_after_s if self._to_remove else NEVER_S
-        return min(mark, remove)
+        due_s = min(self.own.due_s(), self.replicas.due_s())
+        for link in self.links.values():
+            due_s = min(due_s, link.status_due_s, link.heard_s + self._times.silence_s_max)
+        if self._alone_since_s is not None and not self._was_shed:
+            due_s = min(due_s, self._alone_since_s + self._times.isolated_after_s)
+        return due_s
 
     def tick(self, now_s: float) -> None:
-        for client in self._ripe(self._to_mark, now_s - self._damping.unhealthy_after_s):
-            for entry in self.of_client(client):
-                self._set(client, entry.key, entry.value, lost=True)
-        for client in self._ripe(self._to_remove, now_s - self._damping.removed_after_s):
-            for key in list(self._clients[client]):
-                self._bury(client, key)
+        self.own.tick(now_s)
+        self._judge(now_s)
+        is_long = (
+            self._alone_since_s is not None and now_s - self._alone_since_s >= self._times.isolated_after_s
+        )
+        if is_long and not self._was_shed:
+            self._was_shed = True
+            self._effects.append(Effect.SHED_CLIENTS)
 
-    def _ripe(self, waiting: deque[tuple[float, str]], until_s: float) -> list[str]:
-        """Take out the clients that broke by ``until_s`` and have not come back since."""
-        ripe = []
-        while waiting and waiting[0][0] <= until_s:
-            since_s, client = waiting.popleft()
-            if self._broken.get(client) == since_s:
-                ripe.append(client)
-        return ripe
+    def silent(self, now_s: float) -> list[Identity]:
+        """The peers whose links are to be ended: nothing was heard over them for too long."""
+        silence_s_max = self._times.silence_s_max
+        return [link.peer for link in self.links.values() if now_s - link.heard_s >= silence_s_max]
 
-    # ---------------------------------------------------------------------------------------- entries
+    def take_effects(self) -> list[Effect]:
+        effects, self._effects = self._effects, []
+        return effects
 
-    def _set(self, client: str, key: bytes, value: bytes, lost: bool) -> None:
-        self._stamp += 1
-        own = self.own
-        entry = Entry(key, client, value, own.identity.node, own.version + 1, self._stamp, lost)
-        self.keys.set(entry, own.set(entry))
+    def is_synced(self) -> bool:
+        """Every member's table has arrived as it was when its link began."""
+        if self._members is None:
+            return False
+        others = [Identity(*item) for item in self._members.items() if item[0] != self.who.node]
+        return all(who in self.links and self._has_first(self.links[who]) for who in others)
 
-    def _bury(self, client: str, key: bytes) -> None:
-        self._stamp += 1
-        old = self.own.bury(Grave(key, client, self.own.version + 1, self._stamp))
-        if old is not None:
-            self.keys.remove(old)
-        held = self._clients[client]
-        del held[key]
-        if not held:
-            del self._clients[client]
-            self._broken.pop(client, None)
+    def _has_first(self, link: Link) -> bool:
+        for known in link.first or ():
+            replica = self.replicas.all.get(known.who)
+            if replica is not None and replica.origin.version < known.version:
+                return False
+        return link.first is not None
 
-    def _mend(self, client: str) -> None:
-        """A client whose connection had broken speaks again under its old name."""
-        del self._broken[client]
-        for entry in self.of_client(client):
-            if entry.lost:
-                self._set(client, entry.key, entry.value, lost=False)
+    def _judge(self, now_s: float) -> None:
+        heard: dict[Identity, None] = dict.fromkeys(self.links)
+        for link in self.links.values():
+            heard.update((known.who, None) for known in link.known.values() if known.hears)
+        before = len(self.replicas.all)
+        self.replicas.judge(heard, self._members, now_s)
+        self.counts.origins_removed += before - len(self.replicas.all)
+        is_alone = self._others_known and not self.links and self._members is None
+        if not is_alone:
+            self._alone_since_s, self._was_shed = None, False
+        elif self._alone_since_s is None:
+            self._alone_since_s = now_s
 
-    def _take_over(self, key: bytes, client: str) -> None:
-        """What broken clients of this node hold under ``key`` goes: somebody is there who holds it."""
-        for entry in self.keys.entries(key):
-            if entry.client in self._broken and entry.client != client:
-                self._bury(entry.client, key)
+
+__all__ = ["NEVER_S", "Counts", "Damping", "Effect", "Machine", "Times"]

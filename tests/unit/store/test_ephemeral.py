@@ -6,9 +6,9 @@ from atoll.runtime import loop
 from atoll.runtime.clock import BootClock
 from atoll.runtime.logs import Log
 from atoll.runtime.tasks import Tasks
-from atoll.store.ephemeral import Change, Damping, EphemeralTable, Identity
+from atoll.store.ephemeral import Change, Damping, EphemeralTable, Identity, Times
 
-QUICK = Damping(unhealthy_after_s=0.02, removed_after_s=0.05)
+QUICK = Times(Damping(unhealthy_after_s=0.02, removed_after_s=0.05))
 
 
 def test_a_broken_client_is_marked_and_removed_without_anybody_asking() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from atoll.store.ephemeral_keys import Change
-from atoll.store.ephemeral_machine import NEVER_S, Damping, Machine
-from atoll.store.ephemeral_origin import Identity
+from atoll.store.ephemeral_machine import NEVER_S, Machine, Times
+from atoll.wire.nodes.entry import Identity
 
 KEY = b"svc/10.0.0.1:80"
 
@@ -15,7 +15,7 @@ class Table:
     """A machine with somebody who watches all of it."""
 
     def __init__(self) -> None:
-        self.machine = Machine(Identity("a", 1), Damping())
+        self.machine = Machine(Identity("a", 1), Times())
         self.changes: list[Change] = []
         self.machine.keys.watch(b"", self._hear)
 
@@ -128,7 +128,7 @@ def test_items_are_found_by_prefix_in_order() -> None:
 
 
 def test_a_watch_hears_of_its_prefix_only_until_it_is_cancelled() -> None:
-    machine = Machine(Identity("a", 1), Damping())
+    machine = Machine(Identity("a", 1), Times())
     heard: list[bytes] = []
     cancel = machine.keys.watch(b"b/", lambda changes: heard.extend(change.key for change in changes))
     machine.put("c1", b"a/1", b"")

@@ -1,12 +1,19 @@
-"""One registration in the ephemeral tables, as nodes hold it and hand it on.
+"""What nodes hold for one another in the ephemeral tables: whose it is, that it is there, that it has gone.
 
-Rule: an entry has one writer, the node that it names as its origin; everybody else passes it on as it is, ``more``
+Rule: an entry has one writer, the run of the node that is its origin; everybody else passes it on as it is, ``more``
 included, where a later release keeps what this one does not know.
 """
 
 from __future__ import annotations
 
 import msgspec
+
+
+class Identity(msgspec.Struct, frozen=True, order=True, array_like=True):
+    """One run of one node: the node's id, and a number that grows with every start."""
+
+    node: str
+    incarnation: int
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -25,3 +32,12 @@ class Entry(msgspec.Struct, frozen=True, gc=False, array_like=True):
     stamp: int
     lost: bool = False
     more: bytes = b""
+
+
+class Grave(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """``client`` no longer holds ``key``, since ``version`` of its origin."""
+
+    key: bytes
+    client: str
+    version: int
+    stamp: int
