@@ -66,7 +66,7 @@ class Connection(asyncio.Protocol):
         self._unrefilled_bytes = 0
         self._set_up = self._loop.create_future()
         self.lost: asyncio.Future[None] = self._loop.create_future()
-        self.received_bytes = 0
+        self.on_bytes: Callable[[bytes], None] | None = None  # instead of ``on_push``: the Payload as it came
         self.id = ""
 
     # ----------------------------------------------------------------------------------------- in use
@@ -145,7 +145,6 @@ class Connection(asyncio.Protocol):
             self.lost.set_result(None)
 
     def data_received(self, data: bytes) -> None:
-        self.received_bytes += len(data)
         for kind, flags, stream, content in self._frames.feed(data):
             if kind == framing.DATA:
                 self._refill(len(content))
@@ -178,6 +177,9 @@ class Connection(asyncio.Protocol):
                 answer.set_result(message)
 
     def _pushed(self, message: bytes) -> None:
+        if self.on_bytes is not None and self._set_up.done():
+            self._pushed_bytes(message)
+            return
         push = payload.decode(message)
         body = msgspec.json.decode(push.body)
         if push.type == "SetupAckRequest":
@@ -193,6 +195,14 @@ class Connection(asyncio.Protocol):
         if push.type == "ConnectResetRequest":
             self._transport.close()
 
+    def _pushed_bytes(self, message: bytes) -> None:
+        """As fast as Python can: the id is cut out, and put into an answer of which only the id differs."""
+        self.on_bytes(message)  # type: ignore[misc]  # the caller has looked
+        start = message.index(_ID_FIELD) + len(_ID_FIELD)
+        request_id = message[start : message.index(b'"', start)]
+        body = _ACK_BODY % request_id
+        self._transport.write(framing.frame(framing.DATA, 0, self._bi_stream, _prepared_ack(body)))
+
     def _ended(self, stream: int) -> None:
         self._readers.pop(stream, None)
         if stream == self._bi_stream:
@@ -206,6 +216,15 @@ class Connection(asyncio.Protocol):
         if self._unrefilled_bytes > 1 << 28:
             self._transport.write(framing.window_update(0, self._unrefilled_bytes))
             self._unrefilled_bytes = 0
+
+
+_ID_FIELD = b'"requestId":"'
+_ACK_BODY = b'{"requestId":"%b","resultCode":200,"errorCode":0,"success":true}'
+_ACK = payload.Envelope("NotifySubscriberResponse")  # acknowledgements are told apart by their id alone
+
+
+def _prepared_ack(body: bytes) -> bytes:
+    return framing.message(_ACK.around(body))
 
 
 def prepared(type_name: str, body: bytes) -> bytes:

@@ -5,6 +5,7 @@ Rule: both are started the way their users start them, with durable writes; what
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,8 @@ from pathlib import Path
 from atoll.wire.etcd import messages
 from bench.load.grpc_client import GrpcClient, Refused
 from tests.e2e.atoll import any_ports
-from tests.peers.ports import free_ports
+from tests.peers.nodes import GRPC_ABOVE
+from tests.peers.ports import free_pairs, free_ports
 from tests.peers.processes import Process
 
 READY_WITHIN_S = 30.0
@@ -25,12 +27,15 @@ PAGE_BYTES = 4096
 
 @dataclass
 class Server:
-    """A running server: ``port`` speaks the etcd v3 API; ``start_s`` from spawning to the first answer."""
+    """A running server: ``port`` speaks the etcd v3 API; ``start_s`` from spawning to the first answer; ``nacos`` is
+    where Nacos clients are sent to, if anywhere.
+    """
 
     name: str
     port: int
     process: Process
     start_s: float
+    nacos: str = ""
 
     def status(self) -> object:
         """The server's own answer to Maintenance.Status."""
@@ -50,6 +55,11 @@ class Server:
         """What the process holds in memory now (proc(5), statm)."""
         statm = Path(f"/proc/{self.process.pid}/statm").read_text().split()
         return int(statm[1]) * PAGE_BYTES
+
+    def cpu_s(self) -> float:
+        """User and system time that the process has used so far (proc(5), stat)."""
+        words = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
@@ -71,9 +81,12 @@ def etcd(folder: Path) -> Iterator[Server]:
 def atoll(folder: Path) -> Iterator[Server]:
     """A node as ``atoll up`` starts it, but for its addresses."""
     (etcd_api,) = free_ports(1)
-    argv = [sys.executable, "-m", "atoll", "up", "--data", str(folder / "atoll")]
-    argv += any_ports("--listen-etcd", f"127.0.0.1:{etcd_api}")
+    (nacos,) = free_pairs(1, GRPC_ABOVE)
+    listens = ["--listen-etcd", f"127.0.0.1:{etcd_api}", "--listen-nacos", f"127.0.0.1:{nacos}"]
+    listens += ["--listen-nacos-grpc", f"127.0.0.1:{nacos + GRPC_ABOVE}"]
+    argv = [sys.executable, "-m", "atoll", "up", "--data", str(folder / "atoll"), *any_ports(*listens)]
     with _running("atoll", argv, etcd_api, folder) as server:
+        server.nacos = f"127.0.0.1:{nacos}"
         yield server
 
 
