@@ -49,6 +49,19 @@ def test_an_acknowledged_write_must_reach_every_listener_or_a_newer_one() -> Non
     assert verdict.behind(held, 3, published)[1] == "listener 2 holds None of c, 2 was published"
 
 
+def test_a_write_is_lost_where_a_node_has_an_older_one_or_none() -> None:
+    stored = {"node1": {"c": "number=2"}, "node2": {"c": "number=1"}, "node3": {"c": ""}}
+    assert verdict.lost(stored, {"c": 2}) == [
+        "node2 has 'number=1' of c, 2 was published",
+        "node3 has '' of c, 2 was published",
+    ]
+
+
+def test_a_stay_is_counted_to_the_last_subscriber() -> None:
+    events: list[Event] = [listed(1, added="a"), listed(3, removed="a"), Listed(4, 1, "s", [], ["a"], [], [])]
+    assert verdict.stayed_s(events, {"a": 2.5}) == [1.5]
+
+
 def test_two_plans_share_no_instance() -> None:
     one, other = (Plan("providers", [], "", clients=200, first=first) for first in (0, 1000))
     hosts = [set().union(*plan.hosts().values()) for plan in (one, other)]

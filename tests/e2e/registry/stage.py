@@ -5,6 +5,7 @@ The clients are never cut off: they reach every node at any time, so what they a
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ import msgspec
 
 from tests.e2e.atoll import clean_environment
 from tests.e2e.registry import verdict
-from tests.e2e.registry.plan import EVENTS, Event, Plan, Role
+from tests.e2e.registry.plan import EVENTS, Event, Plan, Role, config_name
 from tests.peers.etcd import Cluster, etcd_cluster
 from tests.peers.network import Network, network
 from tests.peers.nodes import Layout, Member, atoll_nodes
@@ -85,6 +86,16 @@ class Stage:
         except AssertionError as error:
             wrong = verdict.unsettled(self.subscribers.events(), count, expected)
             raise AssertionError(f"{error}: {wrong[:5]} of {len(wrong)}; {self.logs()}") from error
+
+    def stored(self) -> dict[str, dict[str, str]]:
+        """The content of every configuration, by the word of every node, over HTTP."""
+        names = [config_name(number) for number in range(self.subscribers.plan.configs)]
+        return {node.name: {name: self._content(node, name) for name in names} for node in self.nodes}
+
+    def _content(self, node: Member, name: str) -> str:
+        url = f"http://{node.address}/nacos/v1/cs/configs?dataId={name}&group=DEFAULT_GROUP"
+        line = ["ip", "netns", "exec", self.net.namespace(CLIENTS), "curl", "-sSf", "-m", "10", url]
+        return subprocess.run(line, capture_output=True, text=True, check=True, timeout=20).stdout
 
     def logs(self) -> str:
         """The end of what every node wrote."""

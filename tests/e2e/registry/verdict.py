@@ -92,13 +92,32 @@ def overstays(events: Sequence[Event], gone_by_s: Mapping[str, float]) -> list[s
     return late + [f"{name}: never removed" for name in sorted(held_since)]
 
 
+def stayed_s(events: Sequence[Event], left_s: Mapping[str, float]) -> list[float]:
+    """For each instance, how long after its leave the last subscriber was told that it is gone."""
+    last: dict[str, float] = {}
+    for event in events:
+        if isinstance(event, Listed):
+            last.update((host, event.at_s) for host in event.removed if host in left_s)
+    return [max(0.0, at_s - left_s[host]) for host, at_s in last.items()]
+
+
+def acknowledgements(events: Sequence[Event]) -> list[Published]:
+    return [event for event in events if isinstance(event, Published) and event.ok]
+
+
 def acknowledged(events: Sequence[Event]) -> dict[str, int]:
     """The newest number that the writer was told is published, by configuration."""
-    return {
-        event.config: number_of(event.content)
-        for event in events
-        if isinstance(event, Published) and event.ok
-    }
+    return {event.config: number_of(event.content) for event in acknowledgements(events)}
+
+
+def lost(stored: Mapping[str, Mapping[str, str]], published: Mapping[str, int]) -> list[str]:
+    """Where a node, asked for a configuration, has an older content than what was acknowledged."""
+    return [
+        f"{node} has {content!r} of {config}, {published[config]} was published"
+        for node, contents in stored.items()
+        for config, content in contents.items()
+        if config in published and number_of(content or "number=-1") < published[config]
+    ]
 
 
 def behind(events: Sequence[Event], listeners: int, published: Mapping[str, int]) -> list[str]:
