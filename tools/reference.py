@@ -28,6 +28,7 @@ from atoll.runtime.metrics import Metrics
 from atoll.runtime.rng import system_rng
 from atoll.runtime.tasks import Tasks
 from atoll.store.audit import AuditWriter
+from atoll.store.ephemeral import Identity
 from tools.environment import ROOT
 from tools.soak import with_section
 
@@ -87,7 +88,7 @@ async def _endpoints_of(resolved: settings.Resolved) -> list[Endpoint]:
     audit = AuditWriter(BootClock(), system_rng())
     accounts = await catalog.open_accounts(opened, audit)
     context = catalog.Context(
-        resolved.settings, opened, BootClock(), Metrics(), tasks, "reference", accounts, audit
+        resolved.settings, opened, BootClock(), Metrics(), tasks, Identity("reference", 1), accounts, audit
     )
     planes = await catalog.start_planes(context)
     for plane in reversed(planes):

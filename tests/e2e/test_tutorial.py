@@ -21,6 +21,7 @@ from queue import Empty, SimpleQueue
 
 import pytest
 
+from atoll.host.settings import DECLARED, LISTENS
 from tests.e2e.atoll import clean_environment
 from tests.peers.ports import free_ports
 
@@ -110,12 +111,13 @@ class Shell:
 
 
 def free_offset() -> int:
-    """A port offset at which both default ports are free."""
+    """A port offset at which all default ports are free."""
+    defaults: list[int] = [DECLARED[field].default.port for field in LISTENS]
     for port in free_ports(20):
-        offset = port - 2379
-        if offset > 0 and 7070 + offset < 65_536 and is_free(7070 + offset):
+        offset = port - min(defaults)
+        if offset > 0 and all(each + offset < 65_536 and is_free(each + offset) for each in defaults):
             return offset
-    raise AssertionError("no free pair of ports")
+    raise AssertionError("no offset at which all ports are free")
 
 
 def is_free(port: int) -> bool:

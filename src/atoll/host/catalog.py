@@ -11,7 +11,7 @@ import importlib.util
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import quote
 
 import atoll
@@ -27,11 +27,13 @@ from atoll.runtime.http1 import Application
 from atoll.runtime.http_api import Endpoint
 from atoll.runtime.http_guard import Sessions
 from atoll.runtime.metrics import Metrics
+from atoll.runtime.net import Address
 from atoll.runtime.tasks import Tasks
 from atoll.store import accounts
 from atoll.store.accounts import AccountsTable
 from atoll.store.api import Driver, Limits, Store
 from atoll.store.audit import AuditWriter
+from atoll.store.ephemeral import Identity
 from atoll.store.peers import Member
 from atoll.store.shell import StoreShell
 
@@ -40,7 +42,14 @@ ACCOUNTS_READ_WITHIN_S = 10.0
 STORE_FORMS = "sqlite:PATH, memory:, or etcd://HOST:PORT[,HOST:PORT...]"
 
 
+Addresses: TypeAlias = Mapping[str, Address]
+
+
 async def _nothing(within_s: float) -> None:
+    return None
+
+
+def _nobody(addresses: Addresses) -> None:
     return None
 
 
@@ -83,7 +92,7 @@ class Context:
     clock: Clock
     metrics: Metrics
     tasks: Tasks
-    node_id: str  # random, kept in the data folder; the same after a restart
+    identity: Identity
     accounts: AccountsTable
     audit: AuditWriter
 
@@ -112,13 +121,16 @@ class Face:
 
 @dataclass
 class Started:
-    """What a started plane gives: faces of its own, endpoints for the HTTP API, how to stop it."""
+    """What a started plane gives: faces of its own, endpoints for the HTTP API, how to stop it. ``listening`` is
+    called when the listeners are bound, with the address of each by its setting.
+    """
 
     name: str
     faces: Sequence[Face] = ()
     endpoints: Sequence[Endpoint] = ()
     jobs: Sequence[Job] = ()  # for the node that leads
     sessions: Sessions | None = None  # who knows the users' tokens of the HTTP API
+    listening: Callable[[Addresses], None] = _nobody
     stop: Callable[[float], Awaitable[None]] = _nothing
 
 
@@ -226,12 +238,17 @@ async def _registry(context: Context) -> Started:
         metrics=context.metrics,
         tasks=context.tasks,
         data=context.settings.data,
-        me=Member(context.node_id, int(context.clock.wall_s() * 1000), release=atoll.__version__),
+        me=Member(context.identity.node, context.identity.incarnation, release=atoll.__version__),
     )
     opened = await plane.open_plane(ground)
     jobs = [Job(name, work) for name, work in opened.jobs]
     return Started(
-        "registry", endpoints=opened.endpoints, jobs=jobs, stop=opened.close, sessions=opened.user_of
+        "registry",
+        endpoints=opened.endpoints,
+        jobs=jobs,
+        sessions=opened.user_of,
+        listening=opened.listening,
+        stop=opened.close,
     )
 
 

@@ -33,11 +33,13 @@ from atoll.runtime.tasks import Tasks
 from atoll.store import migration
 from atoll.store.accounts import AccountsTable, Deed
 from atoll.store.audit import AuditWriter
+from atoll.store.ephemeral import Identity
 
 TOKEN_FILE = "api-token"  # noqa: S105 - a name
 ROOT_PASSWORD_FILE = "root-password"  # noqa: S105 - a name
 NODE_ID_FILE = "node-id"
 NODE_ID_BYTES = 12
+STARTS_FILE = "node-starts"
 FREE_BYTES_LOW = 256 * 1024 * 1024
 TASKS_STOP_WITHIN_S = 2.0
 MIGRATION_ASKED_WITHIN_S = 3.0
@@ -137,15 +139,15 @@ class Node:
 
     async def _start_planes(self) -> None:
         self._undo.append(("tasks", self._stop_tasks))
-        node_id = _kept(self.settings.data / NODE_ID_FILE, new_token(NODE_ID_BYTES))
-        audit = AuditWriter(self.clock, system_rng(), node_id)
+        identity = _identity(self.settings.data)
+        audit = AuditWriter(self.clock, system_rng(), identity.node)
         context = catalog.Context(
             self.settings,
             self.state.opened,
             self.clock,
             self.state.metrics,
             self.tasks,
-            node_id,
+            identity,
             await self._open_accounts(audit),
             audit,
         )
@@ -191,6 +193,9 @@ class Node:
                 self._open(field, grpc, http)
         self.application = self._api()
         self._open("listen_api", http=Http1Server(self.application, self.clock))
+        addresses = {f"listen_{name}": each.address for name, each in self.state.listeners.items()}
+        for plane in self.state.planes:
+            plane.listening(addresses)
         self.state.health.ready("listeners")
 
     def _servers(self, face: catalog.Face) -> tuple[GrpcServer | None, Http1Server | None]:
@@ -204,8 +209,11 @@ class Node:
     def _open(self, field: str, grpc: GrpcServer | None = None, http: Http1Server | None = None) -> None:
         settings = self.settings
         context = None
-        if settings.tls_certificate:
-            context = tls.server_context(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
+        files = (settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
+        if field == "listen_nodes":
+            files = (settings.nodes_certificate, settings.nodes_key, settings.nodes_ca)
+        if files[0]:
+            context = tls.server_context(*files)
         listener = listen(settings.address(field), DECLARED[field].flag, grpc=grpc, http1=http, tls=context)
         if context is not None:
             listener.require_tls()
@@ -239,6 +247,15 @@ class Node:
     def _remark(self, text: str) -> None:
         self.state.remarks.append(text)
         self.log.warning(text)
+
+
+def _identity(data: Path) -> Identity:
+    """This run of this node: an id that is drawn once, and the number of its start."""
+    node = _kept(data / NODE_ID_FILE, new_token(NODE_ID_BYTES))
+    path = data / STARTS_FILE
+    starts = int(_kept(path, "0")) + 1
+    disk.write_private_file(path, b"%d\n" % starts)
+    return Identity(node, starts)
 
 
 def _secret(path: Path) -> str:

@@ -16,12 +16,14 @@ def server_context(certificate_file: str, key_file: str, client_ca_file: str = "
     try:
         context.load_cert_chain(certificate_file, key_file)
     except (OSError, ssl.SSLError) as error:
-        message = f"cannot use tls.certificate {certificate_file} with tls.key {key_file}: {error}"
+        message = f"cannot use the certificate {certificate_file} with the key {key_file}: {error}"
         raise AtollError(Code.INVALID, message) from error
     if client_ca_file:
         try:
             context.load_verify_locations(client_ca_file)
         except (OSError, ssl.SSLError) as error:
-            raise AtollError(Code.INVALID, f"cannot use tls.client_ca {client_ca_file}: {error}") from error
+            raise AtollError(
+                Code.INVALID, f"cannot use the certificates in {client_ca_file}: {error}"
+            ) from error
         context.verify_mode = ssl.CERT_REQUIRED
     return context

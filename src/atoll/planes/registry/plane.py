@@ -5,7 +5,7 @@ Rule: no decision is made here; this module knows which part gets which, and sto
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,6 +19,7 @@ from atoll.planes.registry.service.registry import Registry
 from atoll.runtime.clock import Clock
 from atoll.runtime.http_api import Endpoint
 from atoll.runtime.metrics import Metrics
+from atoll.runtime.net import Address
 from atoll.runtime.rng import system_rng
 from atoll.runtime.tasks import Tasks
 from atoll.store.accounts import AccountsTable
@@ -57,6 +58,9 @@ class Opened:
     def user_of(self, token: str) -> str:
         """Whom a user's token stands for; empty while nobody needs to log in. Raises DENIED."""
         return rest.user_of(self.registry, token)
+
+    def listening(self, addresses: Mapping[str, Address]) -> None:
+        """The listeners are bound, by the names of their settings: from now on others may be told of this node."""
 
     async def close(self, within_s: float) -> None:
         """Stop all parts, the newest first."""
