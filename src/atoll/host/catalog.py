@@ -239,16 +239,30 @@ async def _registry(context: Context) -> Started:
         tasks=context.tasks,
         data=context.settings.data,
         me=Member(context.identity.node, context.identity.incarnation, release=atoll.__version__),
+        settings=_registry_settings(context.settings),
     )
     opened = await plane.open_plane(ground)
     jobs = [Job(name, work) for name, work in opened.jobs]
+    nacos = opened.nacos_grpc
+    grpc = GrpcFace(nacos.routes, nacos.errors, nacos.limits)
     return Started(
         "registry",
+        faces=(Face("nacos", "Nacos API", ("listen_nacos", "listen_nacos_grpc"), grpc),),
         endpoints=opened.endpoints,
         jobs=jobs,
         sessions=opened.user_of,
         listening=opened.listening,
         stop=opened.close,
+    )
+
+
+def _registry_settings(settings: Settings) -> Any:
+    from atoll.planes.registry.settings import Settings as RegistrySettings
+
+    return RegistrySettings(
+        rate_limits=settings.registry_rate_limits,
+        connections_max=settings.registry_connections_max,
+        connections_per_address_max=settings.registry_connections_per_address_max,
     )
 
 

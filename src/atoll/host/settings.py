@@ -97,6 +97,13 @@ class Settings:
     nodes_certificate: str = _setting("", "FILE", "This node's certificate for other nodes, both ways (PEM).")
     nodes_key: str = _setting("", "FILE", "Key of that certificate (PEM).")
     nodes_ca: str = _setting("", "FILE", "Certificates that may sign a node's certificate (PEM).")
+    registry_rate_limits: str = _setting(
+        "",
+        "RULES",
+        "Rate limits of Nacos clients, such as ConfigQuery=100, ConfigPublish=600/m:monitor.",
+    )
+    registry_connections_max: int = _setting(-1, "N", "Connections of Nacos clients over gRPC; -1: no limit.")
+    registry_connections_per_address_max: int = _setting(-1, "N", "The same from one address; -1: no limit.")
     log_level: str = _setting("info", "LEVEL", "Least level that is logged.", tuple(LEVELS))
     log_format: str = _setting("text", "FORMAT", "Shape of a log line.", FORMATS)
 

@@ -10,12 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from atoll.planes.registry.frontends import rest
+from atoll.planes.registry.frontends import nacos_grpc, rest
+from atoll.planes.registry.frontends.nacos_grpc import NacosGrpc
+from atoll.planes.registry.policy.control import ConnectionRule, Control, parse_rules
 from atoll.planes.registry.service import access
 from atoll.planes.registry.service.configs import ConfigParts, Configs
+from atoll.planes.registry.service.locks import Locks
 from atoll.planes.registry.service.namespaces import Namespaces
 from atoll.planes.registry.service.naming import Naming
 from atoll.planes.registry.service.registry import Registry
+from atoll.planes.registry.settings import Settings
 from atoll.runtime.clock import Clock
 from atoll.runtime.http_api import Endpoint
 from atoll.runtime.metrics import Metrics
@@ -44,6 +48,7 @@ class Ground:
     tasks: Tasks
     data: Path
     me: Member
+    settings: Settings = Settings()
 
 
 @dataclass
@@ -51,6 +56,7 @@ class Opened:
     """The running plane: ``endpoints`` for the HTTP API, ``jobs`` (by name) for the node that leads."""
 
     registry: Registry
+    nacos_grpc: NacosGrpc
     endpoints: Sequence[Endpoint]
     jobs: Sequence[tuple[str, LeaderWork]]
     undo: list[Callable[[float], Awaitable[None]]] = field(default_factory=list)
@@ -76,7 +82,9 @@ async def open_plane(ground: Ground) -> Opened:
     )
     registry = await _registry(ground, opened)
     sealer = Sealer(ground.store, ground.clock)
-    return Opened(registry, rest.endpoints(registry), [(sealer.name, sealer.run)], [opened.close])
+    nacos = nacos_grpc.open_api(registry)
+    ground.tasks.start("nacos connections", nacos.run())
+    return Opened(registry, nacos, rest.endpoints(registry), [(sealer.name, sealer.run)], [opened.close])
 
 
 async def _registry(ground: Ground, opened: access.Access) -> Registry:
@@ -97,6 +105,8 @@ async def _registry(ground: Ground, opened: access.Access) -> Registry:
         accounts=opened.accounts,
         audit=opened.audit,
         journal=opened.journal,
+        locks=Locks(ground.store),
+        control=_control(ground.settings),
         peers=peers,
         clock=clock,
         metrics=ground.metrics,
@@ -117,3 +127,8 @@ async def _configs(ground: Ground, opened: access.Access, naming: Naming) -> tup
     namespaces = Namespaces(configs.view, configs.writer, lambda name: len(naming.services(name)), rng)
     await configs.start()
     return configs, namespaces
+
+
+def _control(settings: Settings) -> Control:
+    connections = ConnectionRule(settings.connections_max, settings.connections_per_address_max)
+    return Control(parse_rules(settings.rate_limits), connections)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from atoll.planes.registry.policy.control import Control
 from atoll.planes.registry.service.accounts import Accounts
 from atoll.planes.registry.service.audit import Audit
 from atoll.planes.registry.service.configs import Configs
 from atoll.planes.registry.service.guard import Guard
 from atoll.planes.registry.service.journal import Journal
+from atoll.planes.registry.service.locks import Locks
 from atoll.planes.registry.service.namespaces import Namespaces
 from atoll.planes.registry.service.naming import Naming
 from atoll.runtime.clock import Clock
@@ -31,6 +33,8 @@ class Registry:
     accounts: Accounts
     audit: Audit
     journal: Journal
+    locks: Locks
+    control: Control
     peers: Peers
     clock: Clock
     metrics: Metrics

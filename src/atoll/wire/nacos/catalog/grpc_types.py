@@ -113,10 +113,9 @@ _NAMING = (
         "naming",
         Way.UNARY,
         "InstanceResponse",
-        requests.InstanceRequest,
-        NAMING_W,
-        "RemoteNamingInstanceRegisterDeregister",
-    ),
+        permit=NAMING_W,
+        point="RemoteNamingInstanceRegisterDeregister",
+    ).absent("not yet: persistent instances are registered over HTTP"),
     _unary("naming", requests.BatchInstanceRequest, NAMING_W, "RemoteNamingInstanceBatchRegister"),
     _unary("naming", requests.SubscribeServiceRequest, NAMING_R, "RemoteNamingServiceSubscribeUnSubscribe"),
     _unary(
