@@ -14,6 +14,7 @@ ACK = END_STREAM = 0x1
 END_HEADERS = 0x4
 WINDOW_BYTES_MAX = 2**31 - 1
 WINDOW_BYTES_DEFAULT = 65_535
+FRAME_BYTES_MAX = 16_384
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 _SETTING_INITIAL_WINDOW = 0x4
@@ -21,6 +22,14 @@ _SETTING_INITIAL_WINDOW = 0x4
 
 def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     return struct.pack(">IBI", len(payload) << 8 | kind, flags, stream) + payload
+
+
+def data(stream: int, payload: bytes, *, end: bool = False) -> bytes:
+    """DATA frames, none longer than every server takes."""
+    pieces = [payload[at : at + FRAME_BYTES_MAX] for at in range(0, len(payload), FRAME_BYTES_MAX)] or [b""]
+    last = len(pieces) - 1
+    flags = [END_STREAM if end and at == last else 0 for at in range(len(pieces))]
+    return b"".join(frame(DATA, flag, stream, piece) for flag, piece in zip(flags, pieces, strict=True))
 
 
 def message(payload: bytes) -> bytes:

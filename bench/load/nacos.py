@@ -94,7 +94,7 @@ class Connection(asyncio.Protocol):
         self._answers[stream] = answer
         self._transport.write(
             framing.frame(framing.HEADERS, framing.END_HEADERS, stream, _UNARY_HEAD)
-            + framing.frame(framing.DATA, framing.END_STREAM, stream, message)
+            + framing.data(stream, message, end=True)
         )
         return answer
 

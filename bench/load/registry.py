@@ -61,23 +61,23 @@ class Crowd:
         for connection in self.connections:
             await connection.lost
 
-    async def run(self, requests: Sequence[Sequence[bytes]]) -> Measured:
-        """The n-th list of prepared requests on the n-th connection, ``IN_FLIGHT`` at a time on each."""
+    async def run(self, requests: Sequence[Sequence[bytes]], in_flight: int = IN_FLIGHT) -> Measured:
+        """The n-th list of prepared requests on the n-th connection, ``in_flight`` at a time on each."""
         before_s, start_s = self.server.cpu_s(), time.perf_counter()
         pairs = zip(self.connections, requests, strict=True)
-        await asyncio.gather(*(_drive(connection, prepared) for connection, prepared in pairs))
+        await asyncio.gather(*(_drive(connection, prepared, in_flight) for connection, prepared in pairs))
         took_s = time.perf_counter() - start_s
         return Measured(sum(map(len, requests)), took_s, self.server.cpu_s() - before_s)
 
 
-async def _drive(connection: nacos.Connection, requests: Sequence[bytes]) -> None:
+async def _drive(connection: nacos.Connection, requests: Sequence[bytes], in_flight: int) -> None:
     waiting = iter(requests)
 
     async def lane() -> None:
         for request in waiting:
             nacos.read_answer("a load's request", await connection.start_prepared(request))
 
-    await asyncio.gather(*(lane() for _ in range(IN_FLIGHT)))
+    await asyncio.gather(*(lane() for _ in range(in_flight)))
 
 
 def _ignore(type_name: str, body: dict[str, Any]) -> None:
