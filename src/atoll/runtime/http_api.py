@@ -7,7 +7,7 @@ What a query takes is names of text fields, or a frozen struct: fields with thei
 field that an endpoint does not know is refused, so that a slip of the pen is not an answer to another question.
 
 Errors are ``{"error": {"code", "reason", "message", "retry_after_s", "facts"}}`` with the HTTP status of
-``STATUS``. A bug in a handler is 500 ``internal`` to the caller and a traceback to the operator.
+``STATUS_OF_REASON`` or ``STATUS``. A bug in a handler is 500 ``internal`` to the caller and a traceback to the operator.
 """
 
 from __future__ import annotations
@@ -37,12 +37,18 @@ STATUS = {
     Code.UNKNOWN: 504,
     Code.EXHAUSTED: 507,
 }
+STATUS_OF_REASON = {
+    Reason.INVALID_TOKEN: 401,
+    Reason.CONTENT_TOO_LARGE: 413,
+    Reason.RATE_LIMITED: 429,
+}
 OPENAPI_PATH = "/openapi.json"
 _JSON = "application/json"
 _LINES = "application/x-ndjson"
 _BYTES = "application/octet-stream"
 _FAILURES = {
-    str(status): {"$ref": "#/components/responses/Failure"} for status in sorted({*STATUS.values(), 401})
+    str(status): {"$ref": "#/components/responses/Failure"}
+    for status in sorted({*STATUS.values(), *STATUS_OF_REASON.values()})
 }
 _CALLER = "atoll.caller"  # where the gate leaves who asks, in an ASGI scope
 
@@ -270,7 +276,7 @@ def body_of(error: AtollError) -> ErrorBody:
 
 
 def error_response(error: AtollError) -> Response:
-    status = 401 if error.reason is Reason.INVALID_TOKEN else STATUS[error.code]
+    status = STATUS_OF_REASON.get(error.reason, STATUS[error.code])
     response = _failure(status, body_of(error))
     if status == 401:
         response.headers["www-authenticate"] = 'Basic realm="atoll: any user, the API token as password"'
