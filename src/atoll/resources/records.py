@@ -7,6 +7,7 @@ meaning would be guessed, is refused instead.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -33,11 +34,16 @@ _NOT_STORED = ("unknown", "revision")
 
 def encode(record: Record) -> bytes:
     known = {
-        field.name: value
-        for field in msgspec.structs.fields(record)
-        if field.name not in _NOT_STORED and (value := getattr(record, field.name)) != field.default
+        name: value for name, default in _stored(type(record)) if (value := getattr(record, name)) != default
     }
     return msgspec.json.encode({**record.unknown, "format": FORMAT, **known})
+
+
+@functools.cache
+def _stored(kind: type[Record]) -> tuple[tuple[str, Any], ...]:
+    """Names and defaults of what is written; asked once a class, since msgspec evaluates its annotations each time."""
+    fields = msgspec.structs.fields(kind)
+    return tuple((field.name, field.default) for field in fields if field.name not in _NOT_STORED)
 
 
 def decode(kind: type[R], data: bytes, revision: int = 0) -> R:
