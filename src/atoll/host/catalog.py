@@ -24,6 +24,7 @@ from atoll.runtime.grpc_call import ErrorTable
 from atoll.runtime.grpc_call import Limits as GrpcLimits
 from atoll.runtime.grpc_server import Route
 from atoll.runtime.http1 import Application
+from atoll.runtime.http1 import Limits as HttpLimits
 from atoll.runtime.http_api import Endpoint
 from atoll.runtime.http_guard import Sessions
 from atoll.runtime.metrics import Metrics
@@ -117,6 +118,7 @@ class Face:
     listens: tuple[str, ...]
     grpc: GrpcFace | None = None
     http: Application | None = None
+    http_limits: HttpLimits | None = None
 
 
 @dataclass
@@ -240,6 +242,7 @@ async def _registry(context: Context) -> Started:
         data=context.settings.data,
         me=Member(context.identity.node, context.identity.incarnation, release=atoll.__version__),
         settings=_registry_settings(context.settings),
+        address=context.settings.address("listen_nacos"),
     )
     opened = await plane.open_plane(ground)
     jobs = [Job(name, work) for name, work in opened.jobs]
@@ -247,7 +250,16 @@ async def _registry(context: Context) -> Started:
     grpc = GrpcFace(nacos.routes, nacos.errors, nacos.limits)
     return Started(
         "registry",
-        faces=(Face("nacos", "Nacos API", ("listen_nacos", "listen_nacos_grpc"), grpc),),
+        faces=(
+            Face(
+                "nacos",
+                "Nacos API",
+                ("listen_nacos", "listen_nacos_grpc"),
+                grpc,
+                opened.nacos_http.application,
+                opened.nacos_http.limits,
+            ),
+        ),
         endpoints=opened.endpoints,
         jobs=jobs,
         sessions=opened.user_of,
@@ -257,9 +269,16 @@ async def _registry(context: Context) -> Started:
 
 
 def _registry_settings(settings: Settings) -> Any:
+    from atoll.planes.registry.settings import HttpCompatibility
     from atoll.planes.registry.settings import Settings as RegistrySettings
 
+    http = HttpCompatibility(
+        settings.registry_nacos_http_client,
+        settings.registry_nacos_http_admin,
+        settings.registry_nacos_http_console,
+    )
     return RegistrySettings(
+        http=http,
         rate_limits=settings.registry_rate_limits,
         connections_max=settings.registry_connections_max,
         connections_per_address_max=settings.registry_connections_per_address_max,

@@ -201,7 +201,7 @@ class Node:
     def _servers(self, face: catalog.Face) -> tuple[GrpcServer | None, Http1Server | None]:
         grpc, http = face.grpc, None
         if face.http is not None:
-            http = Http1Server(face.http, self.clock)
+            http = Http1Server(face.http, self.clock, limits=face.http_limits)
         if grpc is None:
             return None, http
         return GrpcServer(grpc.routes, errors=grpc.errors, clock=self.clock, limits=grpc.limits), http

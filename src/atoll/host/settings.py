@@ -104,6 +104,15 @@ class Settings:
     )
     registry_connections_max: int = _setting(-1, "N", "Connections of Nacos clients over gRPC; -1: no limit.")
     registry_connections_per_address_max: int = _setting(-1, "N", "The same from one address; -1: no limit.")
+    registry_nacos_http_client: bool = _setting(
+        True, "", "Answer applications over Nacos's HTTP API v1 and v2 (v3 always answers)."
+    )
+    registry_nacos_http_admin: bool = _setting(
+        True, "", "Answer administration tools over Nacos's HTTP API v1 and v2; Nacos 3 does not."
+    )
+    registry_nacos_http_console: bool = _setting(
+        True, "", "Answer web consoles over Nacos's HTTP API v1 and v2; Nacos 3 does not."
+    )
     log_level: str = _setting("info", "LEVEL", "Least level that is logged.", tuple(LEVELS))
     log_format: str = _setting("text", "FORMAT", "Shape of a log line.", FORMATS)
 

@@ -94,6 +94,20 @@ async def wait_event(event: asyncio.Event, within_s: float | None) -> bool:
     return True
 
 
+async def wait_event_while(event: asyncio.Event, going: Coroutine[Any, Any, None], within_s: float) -> bool:
+    """As ``wait_event``, but only while ``going`` goes on; it is cancelled when the wait is over. False as well when
+    ``going`` ended first.
+    """
+    over = asyncio.ensure_future(going)
+    waiting = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait((over, waiting), timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+        over.cancel()
+    return event.is_set()
+
+
 async def in_thread(function: Callable[..., T], *arguments: Any) -> T:
     """Run a blocking call in a thread; the loop goes on."""
     return await asyncio.to_thread(function, *arguments)

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from atoll.planes.registry.frontends import nacos_grpc, rest
+from atoll.planes.registry.frontends import nacos_grpc, nacos_http, rest
 from atoll.planes.registry.frontends.nacos_grpc import NacosGrpc
+from atoll.planes.registry.frontends.nacos_http import OpenedHttp
 from atoll.planes.registry.policy.control import ConnectionRule, Control, parse_rules
 from atoll.planes.registry.service import access
 from atoll.planes.registry.service.configs import ConfigParts, Configs
@@ -34,6 +35,7 @@ from atoll.store.peers import Member, Peers
 from atoll.store.term import Term
 
 LeaderWork: TypeAlias = Callable[[Term], Coroutine[Any, Any, None]]
+Undo: TypeAlias = Callable[[float], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Ground:
     data: Path
     me: Member
     settings: Settings = Settings()
+    address: Address = Address("127.0.0.1", 8848)  # where Nacos's HTTP API will be listened on
 
 
 @dataclass
@@ -57,9 +60,10 @@ class Opened:
 
     registry: Registry
     nacos_grpc: NacosGrpc
+    nacos_http: OpenedHttp
     endpoints: Sequence[Endpoint]
     jobs: Sequence[tuple[str, LeaderWork]]
-    undo: list[Callable[[float], Awaitable[None]]] = field(default_factory=list)
+    undo: list[Undo] = field(default_factory=list)
 
     def user_of(self, token: str) -> str:
         """Whom a user's token stands for; empty while nobody needs to log in. Raises DENIED."""
@@ -84,7 +88,11 @@ async def open_plane(ground: Ground) -> Opened:
     sealer = Sealer(ground.store, ground.clock)
     nacos = nacos_grpc.open_api(registry)
     ground.tasks.start("nacos connections", nacos.run())
-    return Opened(registry, nacos, rest.endpoints(registry), [(sealer.name, sealer.run)], [opened.close])
+    http = nacos_http.open_http(registry, ground.address, ground.settings.http)
+    await http.push_from(ground.address.host)
+    ground.tasks.start("nacos datagrams", http.run())
+    undo: list[Undo] = [opened.close, http.close]
+    return Opened(registry, nacos, http, rest.endpoints(registry), [(sealer.name, sealer.run)], undo)
 
 
 async def _registry(ground: Ground, opened: access.Access) -> Registry:

@@ -8,9 +8,20 @@ from __future__ import annotations
 import msgspec
 
 
+class HttpCompatibility(msgspec.Struct, frozen=True):
+    """Whether the HTTP API v1 and v2 of Nacos answer applications, administration tools and the web console; 3.x
+    turns the last two away. v3 always answers.
+    """
+
+    client: bool = True
+    admin: bool = True
+    console: bool = True
+
+
 class Settings(msgspec.Struct, frozen=True):
     """``rate_limits``: ``POINT=COUNT[/s|/m|/h][:monitor|:intercept]``, separated by commas. -1: no limit."""
 
     rate_limits: str = ""
     connections_max: int = -1
     connections_per_address_max: int = -1
+    http: HttpCompatibility = HttpCompatibility()

@@ -1,0 +1,90 @@
+"""What stands before every operation: the gate against foreign pages, what is switched off, limits, permissions.
+
+Rule: ``enter`` is passed by every request before its operation runs, and decides by the entry and by credentials alone.
+
+Source: Nacos 3.1, ``nacos.core.api.compatibility.*`` (which versions answer); the carriers of a token are those of all
+its versions: parameter ``accessToken``, header ``accessToken``, ``Authorization: Bearer``, or a name and a password.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from atoll.access.grants import Resource, console
+from atoll.planes.registry.frontends.nacos_http.call import Call
+from atoll.planes.registry.policy.control import Control
+from atoll.planes.registry.service.accounts import Accounts
+from atoll.planes.registry.service.guard import NOBODY, Credentials, Guard, Principal
+from atoll.planes.registry.settings import HttpCompatibility
+from atoll.runtime.clock import Clock
+from atoll.runtime.http_guard import Gate
+from atoll.wire.nacos.catalog.entry import Entry, Surface
+
+_BEARER = "bearer "
+
+
+_SETTINGS: Mapping[Surface, str] = {
+    Surface.CLIENT: "registry.nacos_http_client",
+    Surface.ADMIN: "registry.nacos_http_admin",
+    Surface.CONSOLE: "registry.nacos_http_console",
+}
+
+
+class Doors:
+    """``gate`` knows the address that is listened on."""
+
+    def __init__(self, gate: Gate, guard: Guard, accounts: Accounts, control: Control, clock: Clock) -> None:
+        self.gate = gate
+        self.guard = guard
+        self.compatibility = HttpCompatibility()
+        self.node = ""
+        self._accounts = accounts
+        self._control = control
+        self._clock = clock
+
+    def closed(self, entry: Entry) -> str:
+        """The setting that switches this entry off; empty: it is on."""
+        if not entry.path.startswith(("/v1/", "/v2/")):
+            return ""
+        chosen = self.compatibility
+        on = {Surface.CLIENT: chosen.client, Surface.ADMIN: chosen.admin, Surface.CONSOLE: chosen.console}
+        return "" if on[entry.surface] else _SETTINGS[entry.surface]
+
+    async def enter(self, call: Call) -> None:
+        """Count the call, find out who asks, and check the permission of its entry. Raises DENIED, EXHAUSTED."""
+        point = call.entry.point
+        if point:
+            self._control.require(point, self._clock.now_s())
+        call.node = self.node
+        permit = call.entry.permit
+        if permit.on == "open":
+            return
+        call.principal = await self._principal(call)
+        if permit.on == "each":
+            self.guard.require_known(call.principal)
+        elif permit.on in ("config", "naming"):
+            self.guard.require(call.principal, call.resource(permit.on), permit.action)
+        else:
+            self.guard.require(call.principal, console(permit.on.removeprefix("console/")), permit.action)
+
+    def require(self, call: Call, resource: Resource, action: str) -> None:
+        """For one of several things that a call touches. Raises DENIED."""
+        self.guard.require(call.principal, resource, action)
+
+    async def _principal(self, call: Call) -> Principal:
+        if not self.guard.enabled:
+            return NOBODY
+        given = credentials(call)
+        if given.token:
+            return self.guard.principal_of(given.token)
+        return await self._accounts.identify(given)
+
+
+def credentials(call: Call) -> Credentials:
+    """What ``call`` carries; a token counts before a password."""
+    token = call.text("accessToken") or call.header(b"accesstoken")
+    if not token:
+        authorization = call.header(b"authorization")
+        if authorization[: len(_BEARER)].lower() == _BEARER:
+            token = authorization[len(_BEARER) :].strip()
+    return Credentials(token, call.text("username"), call.text("password"), call.peer[0])
