@@ -22,6 +22,8 @@ TOOLS: Mapping[str, str] = {
     "h2load": "nghttp2-client",
     "ip": "iproute2",
     "iptables": "iptables",
+    "mariadb": "mariadb-client",
+    "mariadbd": "mariadb-server",
     "mkfs.ext4": "e2fsprogs",
     "mount": "mount",
     "nghttp": "nghttp2-client",

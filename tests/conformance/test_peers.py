@@ -8,6 +8,7 @@ import pytest
 
 from tests.peers.certificates import make_certificates
 from tests.peers.etcd import etcd_cluster
+from tests.peers.mariadb import mariadb
 from tests.peers.network import network
 from tests.waiting import wait_until
 
@@ -22,6 +23,13 @@ def test_a_single_member_with_tls_and_users(tmp_path: Path) -> None:
         assert cluster.etcdctl("get", "k", "--print-value-only").stdout == b"v\n"
         cluster.user = ("root", "wrong")
         assert b"authentication failed" in cluster.etcdctl("get", "k", check=False).stderr
+
+
+def test_a_mariadb_is_a_server_of_its_own(tmp_path: Path) -> None:
+    with mariadb(tmp_path) as database:
+        database.run("CREATE DATABASE d; CREATE TABLE d.t (a INT); INSERT INTO d.t VALUES (7)")
+        assert database.run("SELECT a FROM t", "d") == "a\n7\n"
+    assert not database.process.running
 
 
 def test_three_members_elect_again_when_the_leader_is_killed_and_let_it_back(tmp_path: Path) -> None:
