@@ -33,6 +33,8 @@ PAGES = (
     "how-to/elect-from-python.md",
     "how-to/back-up-a-store.md",
     "how-to/observe-a-node.md",
+    "how-to/use-the-registry-from-python.md",
+    "how-to/let-users-in.md",
 )
 COMMAND_WITHIN_S = 30.0
 MARK = "--end-of-command--"

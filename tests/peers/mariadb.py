@@ -35,7 +35,14 @@ class Database:
 
     def run(self, sql: str, schema: str = "") -> str:
         """Statements as root; what they print, tab-separated. Raises with what the server says."""
-        line = ["mariadb", "--no-defaults", f"--socket={self.socket}", "--user=root", "--batch", *([schema] if schema else [])]
+        line = [
+            "mariadb",
+            "--no-defaults",
+            f"--socket={self.socket}",
+            "--user=root",
+            "--batch",
+            *([schema] if schema else []),
+        ]
         done = subprocess.run(line, input=sql, capture_output=True, text=True, timeout=SQL_WITHIN_S)
         if done.returncode:
             raise AssertionError(f"mariadb: {done.stderr}")
