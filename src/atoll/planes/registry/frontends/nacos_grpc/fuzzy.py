@@ -15,7 +15,7 @@ from typing import Any
 
 from atoll.access import grants
 from atoll.access.grants import Resource
-from atoll.errors import AtollError
+from atoll.errors import AtollError, Code
 from atoll.planes.registry.frontends.nacos_grpc import pushes
 from atoll.planes.registry.frontends.nacos_grpc.config import resource as config_resource
 from atoll.planes.registry.frontends.nacos_grpc.connections import Connection
@@ -37,6 +37,7 @@ WATCH = "WATCH"
 CANCEL = "CANCEL_WATCH"
 BATCH_MAX = 20
 RECEIVED_MAX = 10_000
+PATTERNS_OVER_LIMIT = 50_310
 INIT = "FUZZY_WATCH_INIT_NOTIFY"
 INIT_END = "FINISH_FUZZY_WATCH_INIT_NOTIFY"
 DIFFERENCE = "FUZZY_WATCH_DIFF_SYNC_NOTIFY"
@@ -49,8 +50,8 @@ class FuzzyHandlers:
         self._guard = guard
         self._clock = clock
         self.now: Mapping[str, Handler] = {
-            "ConfigFuzzyWatchRequest": self.configs,
-            "NamingFuzzyWatchRequest": self.services,
+            "ConfigFuzzyWatchRequest": _limited(self.configs),
+            "NamingFuzzyWatchRequest": _limited(self.services),
         }
 
     # ------------------------------------------------------------------------------------ configuration
@@ -148,6 +149,20 @@ class FuzzyHandlers:
         encoded = answers.encode(request(*batch))
         name = ("fuzzy batch", kind.name, batch[0], batch[2], batch[4])
         connection.pushes.offer(Message(kind, name, lambda: encoded), self._clock.now_s())
+
+
+def _limited(watch: Handler) -> Handler:
+    """A pattern too many has an error code of its own."""
+
+    def limited(asked: Asked, request: Any) -> bytes:
+        try:
+            return watch(asked, request)
+        except AtollError as error:
+            if error.code is not Code.EXHAUSTED:
+                raise
+            return answers.failure(PATTERNS_OVER_LIMIT, error.message)
+
+    return limited
 
 
 _Batch = tuple[str, Sequence[Any], str, int, int]

@@ -1,0 +1,1 @@
+"""The vendor's and the community's Nacos clients against Atoll."""
