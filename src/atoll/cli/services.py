@@ -1,4 +1,4 @@
-"""``atoll service``: services, what is fixed about them, who is subscribed."""
+"""``atoll service``: services, what is fixed about them, who is subscribed; ``atoll members``: the nodes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ _KINDS = {"ephemeral": True, "persistent": False}
 
 
 def add(commands: Any) -> None:
+    registry.action(commands, "members", "list the nodes of the cluster", _members)
     actions = registry.group(commands, "service", "list and look after services")
     every = registry.action(actions, "list", "list services", _list)
     every.add_argument("--name", default="", metavar="TEXT", help="contained in the name")
@@ -47,6 +48,23 @@ def _fixed(parser: argparse.ArgumentParser) -> None:
     option("--protect-threshold", type=float, metavar="SHARE", help="0 to 1; default 0")
     option("--selector", metavar="KIND:EXPRESSION", help="as in label:... or nearby:zone,region")
     option("--metadata", action="append", metavar="NAME=VALUE", help="repeatable")
+
+
+async def _members(client: Client, options: argparse.Namespace) -> None:
+    found = await Services(client).members()
+    if options.json:
+        show.print_json(found)
+        return
+    rows = (
+        (
+            each.node + (" (asked)" if each.me else ""),
+            each.nacos or "-",
+            each.nodes or "-",
+            each.release or "-",
+        )
+        for each in found
+    )
+    show.print_table(("node", "Nacos API", "for nodes", "release"), rows)
 
 
 async def _list(client: Client, options: argparse.Namespace) -> None:

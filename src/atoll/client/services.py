@@ -13,6 +13,7 @@ from atoll.resources.naming_api import (
     InstanceAsked,
     InstanceOrder,
     InstancesAsked,
+    MemberShown,
     OverrideOrder,
     ServiceAsked,
     ServiceOrder,
@@ -72,3 +73,7 @@ class Services:
 
     async def set_health(self, order: HealthOrder) -> Done:
         return await self._client.send("PUT", "/v1/instance/health", order, Done)
+
+    async def members(self) -> list[MemberShown]:
+        """The nodes of the cluster."""
+        return await self._client.get("/v1/members", list[MemberShown])

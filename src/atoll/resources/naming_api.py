@@ -184,3 +184,14 @@ class Subscribers(msgspec.Struct, frozen=True):
     key: ServiceKey
     subscribers: tuple[SubscriberShown, ...]
     unasked: tuple[str, ...] = ()
+
+
+class MemberShown(msgspec.Struct, frozen=True):
+    """One node of the cluster. ``me``: the node that answers. Addresses are ``host:port``; empty: not served."""
+
+    node: str
+    me: bool
+    nodes: str = ""
+    nacos: str = ""
+    nacos_grpc: str = ""
+    release: str = ""

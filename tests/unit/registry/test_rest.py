@@ -115,6 +115,13 @@ def test_a_wrong_instance_is_refused_with_what_is_wrong(
     run(scenario)
 
 
+def test_the_members_are_listed() -> None:
+    async def scenario(kit: Kit) -> None:
+        assert [(each.node, each.me) for each in await Services(kit.client).members()] == [("n1", True)]
+
+    run(scenario)
+
+
 def test_namespaces_are_made_described_and_removed() -> None:
     async def scenario(kit: Kit) -> None:
         namespaces = Namespaces(kit.client)

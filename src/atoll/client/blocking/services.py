@@ -14,6 +14,7 @@ from atoll.resources.naming_api import (
     InstanceAsked,
     InstanceOrder,
     InstancesAsked,
+    MemberShown,
     OverrideOrder,
     ServiceAsked,
     ServiceOrder,
@@ -73,3 +74,7 @@ class Services:
 
     def set_health(self, order: HealthOrder) -> Done:
         return self._client.send("PUT", "/v1/instance/health", order, Done)
+
+    def members(self) -> list[MemberShown]:
+        """The nodes of the cluster."""
+        return self._client.get("/v1/members", list[MemberShown])

@@ -10,6 +10,7 @@ from atoll.planes.registry.frontends.rest.accounts import AccountsApi
 from atoll.planes.registry.frontends.rest.audit import AuditApi
 from atoll.planes.registry.frontends.rest.configs import ConfigsApi
 from atoll.planes.registry.frontends.rest.door import Door
+from atoll.planes.registry.frontends.rest.members import MembersApi
 from atoll.planes.registry.frontends.rest.namespaces import NamespacesApi
 from atoll.planes.registry.frontends.rest.naming import NamingApi
 from atoll.planes.registry.frontends.rest.watch import WatchApi, WatchParts
@@ -27,6 +28,7 @@ def endpoints(registry: Registry) -> list[Endpoint]:
         *NamespacesApi(registry.namespaces, door).endpoints(),
         *AccountsApi(registry.accounts, door).endpoints(),
         *AuditApi(registry.audit, door).endpoints(),
+        *MembersApi(registry.peers, door).endpoints(),
     ]
 
 
