@@ -13,7 +13,6 @@ Bounds: ``age_s_max`` and ``size_bytes_max``; the oldest events go first.
 from __future__ import annotations
 
 import contextlib
-import enum
 import sqlite3
 import threading
 import zlib
@@ -25,6 +24,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from atoll.errors import AtollError, Code
+from atoll.resources.events import Event, Kind, Moved
 from atoll.runtime import disk
 from atoll.runtime.clock import Clock
 from atoll.runtime.logs import Log
@@ -67,47 +67,10 @@ INSERT INTO name VALUES (0, '');
 """
 
 
-class Kind(enum.IntEnum):
-    """Numbers are in the file."""
-
-    CONNECTED = 1
-    GONE = 2
-    CHANGED = 3
-    SUBSCRIBED = 4
-    UNSUBSCRIBED = 5
-    PUSHED = 6
-    ACKNOWLEDGED = 7
-    FAILED = 8
-    FETCHED = 9
-    STARTED = 10  # the log was opened: what happened before, since the event before this one, is not in it
-    DROPPED = 11  # ``detail`` events did not fit
-
-
 class Bounds(msgspec.Struct, frozen=True):
     queue_events_max: int = 100_000
     age_s_max: float = 7 * 86_400.0
     size_bytes_max: int = 1_073_741_824
-
-
-class Event(msgspec.Struct, frozen=True, gc=False):
-    """One row. ``id`` orders the events of one node."""
-
-    id: int
-    at_s: float
-    kind: int
-    subject: str
-    client: str
-    digest: str
-    detail: str
-
-
-class Moved(msgspec.Struct, frozen=True, gc=False):
-    """One instance as it was from ``at_s`` on; ``value`` is JSON, empty: gone."""
-
-    at_s: float
-    subject: str
-    instance: str
-    value: str
 
 
 class Statistics(msgspec.Struct, frozen=True):
@@ -264,10 +227,10 @@ class EventLog:
         )
         return [row[0] for row in rows]
 
-    def oldest_s(self) -> float:
-        """Since when the file tells, Unix time."""
-        rows = self._ask("SELECT at_ms FROM event ORDER BY id LIMIT 1", ())
-        return rows[0][0] / 1000 if rows else self._clock.wall_s()
+    def first_snapshot_s(self) -> float:
+        """Since when the file can tell all instances, Unix time; now where it cannot yet."""
+        rows = self._ask("SELECT min(at_ms) FROM snapshot", ())
+        return self._clock.wall_s() if rows[0][0] is None else float(rows[0][0]) / 1000
 
     def snapshot(self, until_s: float) -> tuple[float, bytes] | None:
         """The newest snapshot that is not newer than ``until_s``, and its time."""
@@ -278,10 +241,10 @@ class EventLog:
         return (rows[0][0] / 1000, zlib.decompress(rows[0][1])) if rows else None
 
     def moves(self, after_s: float, until_s: float) -> list[Moved]:
-        """What became of instances in (``after_s``, ``until_s``], in order."""
+        """What became of instances from ``after_s`` to ``until_s``, in order."""
         rows = self._ask(
             "SELECT at_ms, name.text, instance, value FROM instance JOIN name ON name.id = subject"
-            " WHERE at_ms > ? AND at_ms <= ? ORDER BY instance.id",
+            " WHERE at_ms >= ? AND at_ms <= ? ORDER BY instance.id",
             (int(after_s * 1000), int(until_s * 1000)),
         )
         return [Moved(row[0] / 1000, row[1], row[2], row[3]) for row in rows]

@@ -69,5 +69,5 @@ async def open_access(ground: Ground, options: Options) -> Access:
         guard,
         Accounts(ground.table, guard, keys, ground.clock, options.token_ttl_s),
         Audit(ground.writer, AuditLog(ground.store)),
-        Journal(log),
+        Journal(log, ground.clock),
     )
