@@ -24,6 +24,7 @@ CLIENT = (
     "elections",
     "followed",
     "node",
+    "past",
     "registry",
     "services",
     "session",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 from pathlib import Path
 
 import pytest
 
-from atoll.cli import command, config_items, main, registry, rollouts, services
+from atoll.cli import command, config_items, main, past, registry, rollouts, services
 from atoll.cli.registry import Place
 from atoll.errors import AtollError, Code, Reason
 from atoll.resources.config_item import GrayRule
@@ -102,6 +103,24 @@ def test_gates_are_made_of_flags() -> None:
         rollouts._gates(options(*line, "--prometheus", "nonsense"))
     with pytest.raises(AtollError, match="percentages"):
         rollouts._steps("10,many")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds_ago"), [("5m", 300.0), ("90s", 90.0), ("1.5h", 5_400.0), ("2d", 172_800.0)]
+)
+def test_a_time_is_so_long_ago(text: str, seconds_ago: float) -> None:
+    assert past.moment(text, 1_800_000_000.0) == 1_800_000_000.0 - seconds_ago
+
+
+def test_a_time_is_told_as_people_do() -> None:
+    now = datetime.datetime(2026, 1, 31, 12, 30, 5).astimezone()
+    now_s = now.timestamp()
+    for text in ("12:30:05", "2026-01-31 12:30:05", "2026-01-31T12:30:05"):
+        assert past.moment(text, now_s + 3_600) == now_s
+    assert past.moment("12:30", now_s) == now_s - 5
+    assert past.moment("", now_s) == 0.0
+    with pytest.raises(AtollError, match="is no time"):
+        past.moment("yesterday", now_s)
 
 
 def test_a_selector_has_a_kind_and_an_expression() -> None:

@@ -20,6 +20,7 @@ from atoll.cli import (
     instances,
     items,
     lead,
+    past,
     services,
     status,
     store,
@@ -58,7 +59,7 @@ def parser(pages: Pages) -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"atoll {atoll.__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     up.add(commands, pages)
-    for module in (status, services, instances, items, access, elections, lead, store, config, debug):
+    for module in (status, services, instances, items, access, past, elections, lead, store, config, debug):
         module.add(commands)
     return top
 

@@ -13,6 +13,7 @@ from atoll.planes.registry.frontends.rest.door import Door
 from atoll.planes.registry.frontends.rest.members import MembersApi
 from atoll.planes.registry.frontends.rest.namespaces import NamespacesApi
 from atoll.planes.registry.frontends.rest.naming import NamingApi
+from atoll.planes.registry.frontends.rest.past import PastApi
 from atoll.planes.registry.frontends.rest.watch import WatchApi, WatchParts
 from atoll.planes.registry.service.registry import Registry
 from atoll.runtime.http_api import Endpoint
@@ -28,6 +29,7 @@ def endpoints(registry: Registry) -> list[Endpoint]:
         *NamespacesApi(registry.namespaces, door).endpoints(),
         *AccountsApi(registry.accounts, door).endpoints(),
         *AuditApi(registry.audit, door).endpoints(),
+        *PastApi(registry.journal, door).endpoints(),
         *MembersApi(registry.peers, door).endpoints(),
     ]
 
