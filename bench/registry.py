@@ -26,7 +26,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from bench.load import h2load, nacos, registry, servers
+from bench.load import nacos, registry, servers
 from bench.load.registry import Arrivals, Crowd, Measured
 from tools import environment, soak
 from tools.rows import percentile
@@ -155,7 +155,7 @@ async def _naming(server: servers.Server, cases: Cases) -> None:
     cases.case(f"query a service with {CONNECTIONS} instances").add(await crowd.run(queries))
     checks = [[registry.health_check()] * QUERIES for _ in clients]
     cases.case("heartbeat of a connection, gRPC").add(await crowd.run(checks))
-    cases.case("heartbeat of an instance, HTTP v1").add(_beats(server))
+    cases.case("heartbeat of an instance, HTTP v1").add(await registry.beat(server, CONNECTIONS, BEATS))
     batches = [[_batch(client, at) for at in range(BATCHES)] for client in clients]
     measured = await crowd.run(batches, in_flight=1)  # a window holds two of them
     each = Measured(measured.count * OF_A_BATCH, measured.took_s, measured.cpu_s)
@@ -166,13 +166,6 @@ async def _naming(server: servers.Server, cases: Cases) -> None:
 def _batch(client: int, at: int) -> bytes:
     first = 100_000 + (client * BATCHES + at) * OF_A_BATCH
     return registry.register_batch(f"batch-{at}", range(first, first + OF_A_BATCH))
-
-
-def _beats(server: servers.Server) -> Measured:
-    """The heartbeat of one instance over and over, by h2load's HTTP/1.1 on kept connections."""
-    before_s = server.cpu_s()
-    load = h2load.beats(server.nacos, "bench-beats", BEATS)
-    return Measured(load.requests, load.requests / load.per_s, server.cpu_s() - before_s)
 
 
 async def _configuration(server: servers.Server, cases: Cases) -> None:

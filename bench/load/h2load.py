@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from bench.load import framing
 
 WARM_UP_S = 1
-BEATS_S_MAX = 120
 
 
 @dataclass(frozen=True)
@@ -52,14 +51,6 @@ def run(port: int, path: str, message: bytes, shape: Shape, seconds: int) -> Loa
             f"http://127.0.0.1:{port}{path}",
         ]
         done = subprocess.run(line, capture_output=True, text=True, timeout=60 + seconds)
-    return read(done.stdout + done.stderr)
-
-
-def beats(address: str, service: str, count: int) -> Load:
-    """Load the heartbeat of one instance of Nacos's HTTP v1 API, without a body: the instance is made by the first."""
-    url = f"http://{address}/nacos/v1/ns/instance/beat?serviceName={service}&ip=10.0.0.1&port=8080"
-    line = ["h2load", "--h1", "-n", str(count), "-t", "1", "-c", "16", "-H", ":method: PUT", url]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=BEATS_S_MAX)
     return read(done.stdout + done.stderr)
 
 

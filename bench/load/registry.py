@@ -7,10 +7,12 @@ client's Python stands beside the measured time as little as it can.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -78,6 +80,31 @@ async def _drive(connection: nacos.Connection, requests: Sequence[bytes], in_fli
             nacos.read_answer("a load's request", await connection.start_prepared(request))
 
     await asyncio.gather(*(lane() for _ in range(in_flight)))
+
+
+async def beat(server: Server, connections: int, count: int) -> Measured:
+    """Heartbeats of HTTP v1, ``count`` in all on kept connections: each the whole instance, which the first registers."""
+    before_s, start_s = server.cpu_s(), time.perf_counter()
+    lanes = [_beat(server.nacos, number, count // connections) for number in range(connections)]
+    await asyncio.gather(*lanes)
+    took_s = time.perf_counter() - start_s
+    return Measured(count // connections * connections, took_s, server.cpu_s() - before_s)
+
+
+async def _beat(address: str, number: int, count: int) -> None:
+    host, _, port = address.rpartition(":")
+    beating = {"ip": "10.1.0.1", "port": 8000 + number, "serviceName": "DEFAULT_GROUP@@bench-beats"}
+    query = urlencode({"serviceName": "DEFAULT_GROUP@@bench-beats", "beat": json.dumps(beating)})
+    head = f"PUT /nacos/v1/ns/instance/beat?{query} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\n\r\n"
+    reader, writer = await asyncio.open_connection(host, int(port))
+    for _ in range(count):
+        writer.write(head.encode())
+        answer = (await reader.readuntil(b"\r\n\r\n")).lower()
+        if not answer.startswith(b"http/1.1 200"):
+            raise nacos.Refused(answer.decode())
+        length = answer.partition(b"content-length:")[2].split(b"\r\n")[0]
+        await reader.readexactly(int(length))
+    writer.close()
 
 
 def _ignore(type_name: str, body: dict[str, Any]) -> None:
