@@ -25,7 +25,7 @@ from atoll.planes.registry.settings import Settings
 from atoll.resources.accounts import Accounts
 from atoll.resources.actor import Actor
 from atoll.runtime import loop
-from atoll.runtime.clock import BootClock
+from atoll.runtime.clock import BootClock, Clock
 from atoll.runtime.grpc_server import GrpcServer
 from atoll.runtime.listener import listen
 from atoll.runtime.logs import Log
@@ -36,6 +36,7 @@ from atoll.runtime.tasks import Tasks
 from atoll.store import accounts
 from atoll.store.accounts import Deed
 from atoll.store.audit import AuditWriter
+from atoll.store.embedded import Embedded
 from atoll.store.memory import open_memory
 from atoll.store.peers import Member
 from atoll.store.shell import StoreShell
@@ -128,21 +129,7 @@ class Served:
         self._stop = loop.call_from_thread(stopping.set)
         tasks = Tasks(Log("test"), lambda name, error: self.errors.append((name, error)))
         driver = open_memory()
-        audit = AuditWriter(self.clock, system_rng(), NODE)
-        self.accounts = accounts.open_embedded(driver, audit)
-        self.opened = await plane.open_plane(
-            plane.Ground(
-                store=StoreShell(driver),
-                accounts=self.accounts,
-                audit=audit,
-                clock=self.clock,
-                metrics=Metrics(),
-                tasks=tasks,
-                data=data,
-                me=Member(NODE, 1),
-                settings=self._settings,
-            )
-        )
+        self.opened, self.accounts = await open_node(driver, tasks, data, self.clock, self._settings)
         nacos = self.opened.nacos_grpc
         self.server = GrpcServer(nacos.routes, errors=nacos.errors, clock=self.clock, limits=nacos.limits)
         listener = listen(Address("127.0.0.1", 0), "--listen-nacos", grpc=self.server)
@@ -153,3 +140,23 @@ class Served:
         await self.opened.close(START_WITHIN_S)
         await tasks.stop(START_WITHIN_S)
         driver.close()
+
+
+async def open_node(
+    driver: Embedded, tasks: Tasks, data: Path, clock: Clock, settings: Settings
+) -> tuple[Opened, accounts.AccountsTable]:
+    """The plane of one node over ``driver``, and its table of accounts."""
+    audit = AuditWriter(clock, system_rng(), NODE)
+    table = accounts.open_embedded(driver, audit)
+    ground = plane.Ground(
+        store=StoreShell(driver),
+        accounts=table,
+        audit=audit,
+        clock=clock,
+        metrics=Metrics(),
+        tasks=tasks,
+        data=data,
+        me=Member(NODE, 1),
+        settings=settings,
+    )
+    return await plane.open_plane(ground), table
