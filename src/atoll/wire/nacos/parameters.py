@@ -40,10 +40,10 @@ class Rule(NamedTuple):
 NAMESPACE_NAME = Rule("namespaceShowName", 256, re.compile(r"[^@#$%^&*]*"))
 NAMESPACE = Rule("namespaceId/tenant", 64, re.compile(r"[\w-]+", re.ASCII))
 DATA_ID = Rule("dataId", 256, re.compile(r"[a-zA-Z0-9\-_:.]*"))
-SERVICE = Rule("serviceName", 512, re.compile(r"(?!@).(?:(?!@@)[^\u4E00-\u9FA5\s])*"))
+SERVICE = Rule("serviceName", 512, re.compile(r"(?!@)(?:(?!@@)[^\u4E00-\u9FA5\s\x00])+"))
 GROUP = Rule("group", 128, re.compile(r"[a-zA-Z0-9\-_:.]*"))
 CLUSTER = Rule("cluster", 64, re.compile(r"[0-9a-zA-Z\-_]+"))
-IP = Rule("ip", 128, re.compile(r"[^\u4E00-\u9FA5\s]*"))
+IP = Rule("ip", 128, re.compile(r"[^\u4E00-\u9FA5\s\x00]*"))
 APP = Rule("appName", 128, re.compile(r"[a-zA-Z0-9_.:\-]*"))
 
 
