@@ -35,6 +35,7 @@ from atoll.store.accounts import AccountsTable
 from atoll.store.api import Driver, Limits, Store
 from atoll.store.audit import AuditWriter
 from atoll.store.ephemeral import Identity
+from atoll.store.nodes import Certificates, Place
 from atoll.store.peers import Member
 from atoll.store.shell import StoreShell
 
@@ -243,6 +244,7 @@ async def _registry(context: Context) -> Started:
         me=Member(context.identity.node, context.identity.incarnation, release=atoll.__version__),
         settings=_registry_settings(context.settings),
         address=context.settings.address("listen_nacos"),
+        place=None if context.store.embedded is not None else _place(context.settings),
     )
     opened = await plane.open_plane(ground)
     jobs = [Job(name, work) for name, work in opened.jobs]
@@ -266,6 +268,11 @@ async def _registry(context: Context) -> Started:
         listening=opened.listening,
         stop=opened.close,
     )
+
+
+def _place(settings: Settings) -> Place:
+    files = Certificates(settings.nodes_certificate, settings.nodes_key, settings.nodes_ca)
+    return Place(settings.address("listen_nodes"), settings.nodes_address, files)
 
 
 def _registry_settings(settings: Settings) -> Any:

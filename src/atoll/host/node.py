@@ -209,11 +209,8 @@ class Node:
     def _open(self, field: str, grpc: GrpcServer | None = None, http: Http1Server | None = None) -> None:
         settings = self.settings
         context = None
-        files = (settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
-        if field == "listen_nodes":
-            files = (settings.nodes_certificate, settings.nodes_key, settings.nodes_ca)
-        if files[0]:
-            context = tls.server_context(*files)
+        if settings.tls_certificate:
+            context = tls.server_context(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
         listener = listen(settings.address(field), DECLARED[field].flag, grpc=grpc, http1=http, tls=context)
         if context is not None:
             listener.require_tls()

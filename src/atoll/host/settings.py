@@ -86,7 +86,9 @@ class Settings:
         "The same once more: Nacos clients expect gRPC 1,000 above the port that they are given.",
     )
     listen_nodes: Address = _setting(
-        Address("127.0.0.1", 9849), "HOST:PORT", "Address for other nodes on the same cluster."
+        Address("127.0.0.1", 9849),
+        "HOST:PORT",
+        "Address for other nodes; opened where the store is a cluster.",
     )
     tls_certificate: str = _setting("", "FILE", "Certificate chain of this node's listeners (PEM).")
     tls_key: str = _setting("", "FILE", "Key of that certificate (PEM).")

@@ -9,6 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+from collections.abc import Awaitable, Callable
+
+from atoll.runtime import net
+from atoll.runtime.net import Address
 
 READ_BYTES = 65_536
 
@@ -42,3 +46,30 @@ class Stream:
 async def connect(host: str, port: int, secure: ssl.SSLContext | None, within_s: float) -> Stream:
     async with asyncio.timeout(within_s):
         return Stream(*await asyncio.open_connection(host, port, ssl=secure))
+
+
+class Acceptor:
+    """A listening socket; ``serve(stream)`` runs as a task of its own for every connection. Made by ``accept``."""
+
+    def __init__(self, server: asyncio.Server, address: Address) -> None:
+        self._server = server
+        self.address = address
+
+    def close(self) -> None:
+        """Accept no more; connections that are there stay."""
+        self._server.close()
+
+
+async def accept(
+    address: Address,
+    option: str,
+    secure: ssl.SSLContext | None,
+    serve: Callable[[Stream], Awaitable[None]],
+) -> Acceptor:
+    """Bind ``address``; ``option`` is the one that moves it, for the error's text. Raises ``AtollError``."""
+
+    async def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await serve(Stream(reader, writer))
+
+    sock = net.listen(address, option)
+    return Acceptor(await asyncio.start_server(begin, sock=sock, ssl=secure), net.bound_address(sock))

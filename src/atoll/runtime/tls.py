@@ -27,3 +27,17 @@ def server_context(certificate_file: str, key_file: str, client_ca_file: str = "
             ) from error
         context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+def peer_context(certificate_file: str, key_file: str, ca_file: str) -> ssl.SSLContext:
+    """For a connection to another node: it must bring a certificate of ``ca_file``, whatever its name, since a node is
+    not its address. Raises INVALID.
+    """
+    try:
+        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=ca_file)
+        context.check_hostname = False
+        context.load_cert_chain(certificate_file, key_file)
+    except (OSError, ssl.SSLError) as error:
+        text = f"cannot use {certificate_file}, {key_file} and {ca_file} for other nodes: {error}"
+        raise AtollError(Code.INVALID, text) from error
+    return context

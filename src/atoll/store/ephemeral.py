@@ -15,12 +15,15 @@ Consumers see one entry a key: who holds it (``client`` on node ``origin``), its
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from atoll.runtime import loop
 from atoll.runtime.clock import Clock
 from atoll.store.api import Cancel
 from atoll.store.ephemeral_keys import Change, Sink
-from atoll.store.ephemeral_machine import NEVER_S, Damping, Machine, Times
+from atoll.store.ephemeral_machine import NEVER_S, Counts, Damping, Effect, Machine, Times
 from atoll.wire.nodes.entry import Entry, Identity
+from atoll.wire.nodes.messages import Message
 
 __all__ = ["Change", "Damping", "Entry", "EphemeralTable", "Identity", "Sink", "Times"]
 
@@ -34,6 +37,9 @@ class EphemeralTable:
         self._machine = Machine(identity, times or Times())
         self._wake = loop.Event()
         self._sleeps_until_s = 0.0
+        self.on_news: Callable[[], None] = lambda: None  # there may be something to say to peers
+        self.on_silent: Callable[[Identity], None] = lambda peer: None  # end the link to it
+        self.on_shed: Callable[[], None] = lambda: None  # send the clients away: this node is cut off
 
     @property
     def node_id(self) -> str:
@@ -96,9 +102,47 @@ class EphemeralTable:
     def tick(self, now_s: float) -> None:
         """Do what is due by now; ``run`` calls it in time, and tests with a clock of their own."""
         self._machine.tick(now_s)
+        for peer in self._machine.silent(now_s):
+            self.on_silent(peer)
+            self._machine.link_down(peer, now_s)
+        if Effect.SHED_CLIENTS in self._machine.take_effects():
+            self.on_shed()
         self._done()
+
+    # -------------------------------------------------------------------------- for links and membership
+
+    def link_up(self, peer: Identity) -> None:
+        self._machine.link_up(peer, self._clock.now_s())
+        self._done()
+
+    def link_down(self, peer: Identity) -> None:
+        self._machine.link_down(peer, self._clock.now_s())
+        self._done()
+
+    def receive(self, peer: Identity, message: Message) -> None:
+        self._machine.receive(peer, message, self._clock.now_s())
+        self._done()
+
+    def next_message(self, peer: Identity) -> Message | None:
+        """What to say to ``peer`` now; None: nothing for the moment."""
+        return self._machine.next_message(peer, self._clock.now_s())
+
+    def know_members(self, members: Mapping[str, int] | None) -> None:
+        """Which runs have a record in the store, by node; None: the store is away."""
+        self._machine.know_members(members, self._clock.now_s())
+        self._done()
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether the tables of all members have arrived, as they were when their links began."""
+        return self._machine.is_synced()
+
+    @property
+    def counts(self) -> Counts:
+        return self._machine.counts
 
     def _done(self) -> None:
         self._machine.keys.publish()
+        self.on_news()
         if self._machine.due_s() < self._sleeps_until_s:
             self._wake.set()

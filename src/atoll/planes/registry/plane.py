@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import msgspec
+
 from atoll.planes.registry.frontends import nacos_grpc, nacos_http, rest
 from atoll.planes.registry.frontends.nacos_grpc import NacosGrpc
 from atoll.planes.registry.frontends.nacos_http import OpenedHttp
@@ -31,6 +33,7 @@ from atoll.store.accounts import AccountsTable
 from atoll.store.api import Store
 from atoll.store.audit import AuditWriter, Sealer
 from atoll.store.ephemeral import EphemeralTable, Identity
+from atoll.store.nodes import Nodes, Parts, Place
 from atoll.store.peers import Member, Peers
 from atoll.store.term import Term
 
@@ -40,7 +43,9 @@ Undo: TypeAlias = Callable[[float], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Ground:
-    """What the plane stands on. ``data`` is the node's data folder; ``me`` this node as the others know it."""
+    """What the plane stands on. ``data`` is the node's data folder; ``me`` this node as the others know it; ``place``
+    where they meet, None where the store is this process's own and there are no others.
+    """
 
     store: Store
     accounts: AccountsTable
@@ -52,6 +57,7 @@ class Ground:
     me: Member
     settings: Settings = Settings()
     address: Address = Address("127.0.0.1", 8848)  # where Nacos's HTTP API will be listened on
+    place: Place | None = None
 
 
 @dataclass
@@ -63,6 +69,7 @@ class Opened:
     nacos_http: OpenedHttp
     endpoints: Sequence[Endpoint]
     jobs: Sequence[tuple[str, LeaderWork]]
+    nodes: Nodes | None = None
     undo: list[Undo] = field(default_factory=list)
 
     def user_of(self, token: str) -> str:
@@ -71,6 +78,12 @@ class Opened:
 
     def listening(self, addresses: Mapping[str, Address]) -> None:
         """The listeners are bound, by the names of their settings: from now on others may be told of this node."""
+        nacos, grpc = (str(addresses[name]) for name in ("listen_nacos", "listen_nacos_grpc"))
+        if self.nodes is not None:
+            self.nodes.announce(nacos, grpc)
+        else:
+            peers = self.registry.peers
+            peers.be(msgspec.structs.replace(peers.me, nacos=nacos, nacos_grpc=grpc))
 
     async def close(self, within_s: float) -> None:
         """Stop all parts, the newest first."""
@@ -92,7 +105,25 @@ async def open_plane(ground: Ground) -> Opened:
     await http.push_from(ground.address.host)
     ground.tasks.start("nacos datagrams", http.run())
     undo: list[Undo] = [opened.close, http.close]
-    return Opened(registry, nacos, http, rest.endpoints(registry), [(sealer.name, sealer.run)], undo)
+    nodes = None
+    if ground.place is not None:
+        nodes = await _join(ground, ground.place, registry, nacos)
+        undo.append(nodes.close)
+    return Opened(registry, nacos, http, rest.endpoints(registry), [(sealer.name, sealer.run)], nodes, undo)
+
+
+async def _join(ground: Ground, place: Place, registry: Registry, nacos: NacosGrpc) -> Nodes:
+    """Among the other nodes, with what they hold."""
+    naming = registry.naming
+    nodes = Nodes(Parts(ground.store, naming.table, registry.peers, place, ground.clock, ground.tasks))
+
+    def seen(answers: bool) -> None:
+        naming.stale = not answers
+
+    nodes.on_store = seen
+    naming.table.on_shed = nacos.leave
+    await nodes.open()
+    return nodes
 
 
 async def _registry(ground: Ground, opened: access.Access) -> Registry:

@@ -71,7 +71,23 @@ class Batch(msgspec.Struct, frozen=True, tag="batch"):
     graves: tuple[Grave, ...] = ()
 
 
-Message: TypeAlias = Hello | Status | Want | Batch
+class Ask(msgspec.Struct, frozen=True, tag="ask"):
+    """A question of a part of the sender to the same part of the receiver. ``number`` comes back with the answer."""
+
+    number: int
+    kind: str
+    body: bytes
+
+
+class Answer(msgspec.Struct, frozen=True, tag="answer"):
+    """``refused`` says why there is no answer; empty: there is one."""
+
+    number: int
+    body: bytes = b""
+    refused: str = ""
+
+
+Message: TypeAlias = Hello | Status | Want | Batch | Ask | Answer
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
