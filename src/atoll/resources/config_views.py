@@ -19,7 +19,7 @@ class Details(msgspec.Struct, frozen=True):
 
     ``cas_md5``: only if the current md5 is this. ``create_only``: only if there is none. ``gray`` makes it a gray
     release, called ``gray_name`` (empty: ``beta``, or ``tag_TAG``). ``force``: though it does not parse as its type, or
-    overwrites a cipher-* item in plain text.
+    overwrites a cipher-* item in plain text. ``exact``: keep nothing, empty means empty.
     """
 
     type: str = ""
@@ -35,6 +35,7 @@ class Details(msgspec.Struct, frozen=True):
     gray: GrayRule | None = None
     gray_name: str = ""
     force: bool = False
+    exact: bool = False
 
 
 class Published(msgspec.Struct, frozen=True):

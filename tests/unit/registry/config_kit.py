@@ -15,7 +15,6 @@ from atoll.planes.registry.service.configs import ConfigParts, Configs
 from atoll.planes.registry.service.namespaces import Namespaces
 from atoll.resources.actor import Actor
 from atoll.resources.config_item import ConfigKey
-from atoll.resources.config_views import Changed
 from atoll.runtime import loop
 from atoll.runtime.clock import BootClock
 from atoll.runtime.logs import Log
@@ -42,19 +41,19 @@ class SteadyClock(BootClock):
 
 @dataclass
 class Kit:
-    """One node's configuration, and what its audit log and its listeners heard."""
+    """One node's configuration, and what its audit log heard."""
 
     store: Store
     configs: Configs
     namespaces: Namespaces
     clock: SteadyClock
     parts: ConfigParts
-    heard: list[Changed] = field(default_factory=list)
+    tasks: Tasks
     audited: list[tuple[str, ...]] = field(default_factory=list)
     away: bool = False
 
 
-async def open_kit(store: Store, limits: ConfigLimits | None = None) -> Kit:
+async def open_kit(store: Store, tasks: Tasks, limits: ConfigLimits | None = None) -> Kit:
     clock = SteadyClock()
     kit: Kit
 
@@ -73,8 +72,9 @@ async def open_kit(store: Store, limits: ConfigLimits | None = None) -> Kit:
     )
     configs = Configs(parts)
     spaces = Namespaces(configs.view, configs.writer, lambda name: 0, parts.rng)
-    kit = Kit(store, configs, spaces, clock, parts)
+    kit = Kit(store, configs, spaces, clock, parts, tasks)
     await configs.start()
+    tasks.start("follow", configs.follow())
     return kit
 
 
@@ -88,11 +88,9 @@ def with_configs(
 
     async def run() -> None:
         store = StoreShell(driver or open_memory())
-        kit = await open_kit(store, limits)
         tasks = Tasks(Log("test"), lambda name, error: failures.append(error))
-        tasks.start("follow", kit.configs.follow())
         try:
-            await scenario(kit)
+            await scenario(await open_kit(store, tasks, limits))
         finally:
             await tasks.stop(1.0)
             await store.close()

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 import pytest
 
 from atoll.errors import AtollError, Code, Reason
 from atoll.planes.registry.model import gray
 from atoll.planes.registry.model.config_limits import ConfigLimits
 from atoll.planes.registry.model.config_listeners import Listener
-from atoll.resources.config_item import ConfigKey, md5_of
-from atoll.resources.config_views import Changed, Details
+from atoll.resources.config_item import Capacity, ConfigKey, md5_of
+from atoll.resources.config_views import Changed, Details, Published, Search
 from atoll.resources.consumer import Consumer
 from atoll.resources.namespace import Namespace
-from tests.unit.registry.config_kit import ANN, KEY, Kit, with_configs
+from atoll.runtime import loop
+from tests.unit.registry.config_kit import ANN, KEY, Kit, open_kit, with_configs
+
+
+async def outcome(work: Awaitable[Published]) -> Published | AtollError:
+    """What came of ``work``, as a value."""
+    try:
+        return await work
+    except AtollError as error:
+        return error
 
 
 def test_what_was_published_is_served_at_once_with_its_md5() -> None:
@@ -148,3 +159,101 @@ def test_namespaces_come_and_go() -> None:
         assert unknown.value.reason is Reason.NAMESPACE_NOT_FOUND
 
     with_configs(scenario, ConfigLimits(require_namespace=True))
+
+
+def test_history_holds_what_was_before_and_brings_it_back() -> None:
+    async def scenario(kit: Kit) -> None:
+        for number, text in enumerate(("one", "two", "three")):
+            kit.clock.wall += 1
+            await kit.configs.publish(ANN, KEY, text, Details(desc="first" if number == 0 else ""))
+        kit.clock.wall += 1
+        await kit.configs.remove(ANN, KEY)
+        page = await kit.configs.history.page(KEY, 1, 3)
+        assert page.total == 4 and page.pages == 2
+        assert [(each.op, each.content, each.md5_after) for each in page.entries] == [
+            ("D", "three", ""),
+            ("U", "two", md5_of("three")),
+            ("U", "one", md5_of("two")),
+        ]
+        assert (await kit.configs.history.page(KEY, 2, 3)).entries[0].op == "I"
+        await kit.configs.history.rollback(ANN, KEY, page.entries[2].id)
+        item = kit.configs.item(KEY)
+        assert item is not None and (item.content, item.desc) == ("one", "first")
+        assert kit.audited[-1][1] == "rollback"
+        newest = await kit.configs.history.newest(KEY)
+        assert (newest.op, newest.content) == ("I", "one")
+        with pytest.raises(AtollError) as absent:
+            await kit.configs.history.rollback(ANN, KEY, 1)
+        assert absent.value.reason is Reason.CONFIG_NOT_FOUND
+
+    with_configs(scenario)
+
+
+def test_a_large_content_comes_back_from_history_without_being_written_again() -> None:
+    large = "x" * 3_000_000
+
+    async def scenario(kit: Kit) -> None:
+        await kit.configs.publish(ANN, KEY, large)
+        first = kit.configs.item(KEY)
+        await kit.configs.publish(ANN, KEY, "small")
+        entry = await kit.configs.history.newest(KEY)
+        assert entry.content == large
+        await kit.configs.history.rollback(ANN, KEY, entry.id)
+        again = kit.configs.item(KEY)
+        assert first is not None and again is not None
+        assert (again.content, again.chunks_id) == (large, first.chunks_id)
+
+    with_configs(scenario)
+
+
+def test_search_is_exact_or_by_wildcards_and_pages_do_not_overlap() -> None:
+    async def scenario(kit: Kit) -> None:
+        for name, kind in (("a.yaml", "yaml"), ("b.yaml", "yaml"), ("b.json", "json")):
+            text = '{"x": 1}' if kind == "json" else "x: 1"
+            await kit.configs.publish(
+                ANN, ConfigKey("public", "g1", name), text, Details(type=kind, tags=(kind,))
+            )
+        await kit.configs.publish(ANN, ConfigKey("other", "g1", "a.yaml"), "x")
+        await kit.configs.publish(ANN, ConfigKey("public", "g1", "cipher-aes-a"), "x: 1")
+
+        def names(search: Search) -> list[str]:
+            return [each.key.data_id for each in kit.configs.search(search).items]
+
+        assert names(Search(data_id="b")) == []
+        assert names(Search(data_id="b*", blur=True)) == ["b.json", "b.yaml"]
+        assert names(Search(types=("json",))) == ["b.json"]
+        assert names(Search(tags=("yaml",), group="g1")) == ["a.yaml", "b.yaml"]
+        assert names(Search(content="x: 1")) == ["a.yaml", "b.yaml"]
+        assert names(Search(all_namespaces=True, data_id="a.yaml")) == ["a.yaml", "a.yaml"]
+        pages = [kit.configs.search(Search(), page, 3) for page in (1, 2)]
+        assert [each.key.data_id for page in pages for each in page.items] == [
+            "a.yaml",
+            "b.json",
+            "b.yaml",
+            "cipher-aes-a",
+        ]
+        with pytest.raises(AtollError):
+            kit.configs.search(Search(), 1, 0)
+
+    with_configs(scenario)
+
+
+def test_a_quota_is_not_passed_by_two_publishers_at_once() -> None:
+    async def scenario(kit: Kit) -> None:
+        usage = await kit.configs.capacity.put(ANN, Capacity(scope="group", name="g1", items_max=2))
+        assert usage.items_max == 2
+        other = await open_kit(kit.store, kit.tasks)
+        at_once = [
+            part.configs.publish(ANN, ConfigKey("public", "g1", f"d{number}"), "x")
+            for number, part in enumerate((kit, other, kit, other, kit, other))
+        ]
+        outcomes = await loop.gather(*(outcome(each) for each in at_once))
+        assert sum(isinstance(each, Published) for each in outcomes) == 2
+        refused = [each for each in outcomes if isinstance(each, AtollError)]
+        assert {each.reason for each in refused} == {Reason.CAPACITY_REACHED}
+        assert {each.facts["scope"] for each in refused} == {"group"}
+        await kit.configs.publish(ANN, ConfigKey("public", "g1", "d0"), "changed")
+        await kit.configs.capacity.remove(ANN, "group", "g1")
+        await kit.configs.publish(ANN, ConfigKey("public", "g1", "d9"), "x")
+
+    with_configs(scenario)

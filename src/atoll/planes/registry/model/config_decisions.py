@@ -88,7 +88,7 @@ def publish(view: ConfigView, key: ConfigKey, content: Content, details: Details
     entry = _history(current or after, "U" if current else "I", after.md5, stamp)
     return Decided(
         guards=(unchanged(keys.item(key), current),),
-        operations=(Put(keys.item(key), _stored(after, content)), _put_history(entry, content)),
+        operations=(Put(keys.item(key), _stored(after, content)), _put_history(entry)),
         action="update" if current else "create",
         before=digest(current),
         after=digest(after),
@@ -158,12 +158,13 @@ def room(view: ConfigView, key: ConfigKey, limits: ConfigLimits, size_bytes: int
     return Decided(tuple(guards), tuple(operations))
 
 
-def with_room(decided: Decided, extra: Decided) -> Decided:
-    """``decided`` and what ``room`` adds to it. What changes nothing needs no room."""
+def also(decided: Decided, extra: Decided) -> Decided:
+    """``decided`` and what ``room``, or another condition, adds to it. What changes nothing needs neither."""
     if not decided.operations:
         return decided
     return msgspec.structs.replace(
         decided,
+        action=extra.action or decided.action,
         guards=(*decided.guards, *extra.guards),
         operations=(*decided.operations, *extra.operations),
     )
@@ -251,7 +252,7 @@ def _publish_gray(
     history = _history(current or after, "U" if current else "I", after.md5, stamp)
     return Decided(
         guards=(unchanged(keys.gray(key, name), current),),
-        operations=(Put(keys.gray(key, name), _stored(after, content)), _put_history(history, content)),
+        operations=(Put(keys.gray(key, name), _stored(after, content)), _put_history(history)),
         action="update-gray" if current else "create-gray",
         before=digest(current),
         after=digest(after),
@@ -284,9 +285,9 @@ def _item(
     return msgspec.structs.replace(
         started,
         tags=started.tags if details.tags is None else details.tags,
-        desc=details.desc or started.desc,
-        use=details.use or started.use,
-        effect=details.effect or started.effect,
+        desc=details.desc if details.exact else details.desc or started.desc,
+        use=details.use if details.exact else details.use or started.use,
+        effect=details.effect if details.exact else details.effect or started.effect,
         schema=started.schema if details.schema is None else details.schema,
         **_version_fields(current, content, details, stamp),
     )
@@ -303,7 +304,8 @@ def _version_fields(
         "size_bytes": len(content.text.encode()),
         "type": kind_of(details.type) if details.type or current is None else current.type,
         "encrypted_data_key": details.encrypted_data_key,
-        "app_name": details.app_name or (current.app_name if current is not None else ""),
+        "app_name": details.app_name
+        or (current.app_name if current is not None and not details.exact else ""),
         "modified_s": stamp.now_s,
         "user": stamp.actor.user,
         "address": stamp.actor.address,
@@ -344,8 +346,8 @@ def _history(version: Versioned, op: str, md5_after: str, stamp: Stamp) -> Histo
     )
 
 
-def _put_history(entry: HistoryEntry, content: Content | None = None) -> Put:
-    place = keys.history(entry.key, entry.id)
+def _put_history(entry: HistoryEntry) -> Put:
+    place = keys.history(entry.key, entry.id, entry.chunks_id)
     stored = msgspec.structs.replace(entry, content="") if entry.chunks else entry
     return Put(place, encode(stored))
 

@@ -47,8 +47,17 @@ def histories(key: ConfigKey) -> bytes:
     return HISTORY + _path(key) + b"/"
 
 
-def history(key: ConfigKey, entry_id: int) -> bytes:
-    return histories(key) + b"%016x" % entry_id
+def history(key: ConfigKey, entry_id: int, chunks_id: str = "") -> bytes:
+    """The name of its chunks is in the key, so that a sweep of chunks need not read all of history."""
+    place = histories(key) + b"%016x" % entry_id
+    return place + b"+" + chunks_id.encode() if chunks_id else place
+
+
+def parse_history(place: bytes) -> tuple[ConfigKey, int, str]:
+    """Item, id of the entry, name of its chunks or empty."""
+    key, rest = parse(place[len(HISTORY) :])
+    number, _, chunks_id = rest.partition("+")
+    return key, int(number, 16), chunks_id
 
 
 def capacity(scope: str, name: str) -> bytes:

@@ -107,9 +107,7 @@ class ConfigFollower:
 
     async def _read(self, kv: KeyValue) -> Held:
         held = read(kv)
-        if isinstance(held, Versioned) and held.chunks:
-            return await with_content(self._store, held)
-        return held
+        return await with_content(self._store, held) if isinstance(held, Versioned) else held
 
     async def _everything(self) -> tuple[list[KeyValue], int]:
         """All records, at one revision."""
@@ -126,6 +124,8 @@ class ConfigFollower:
 
 async def with_content(store: Store, version: V) -> V:
     """``version`` with its content put together. Raises INVALID / CORRUPT when chunks of it are missing."""
+    if not version.chunks:
+        return version
     parts = []
     for number in range(version.chunks):
         found = (await store.range(Range(keys.chunk(version.chunks_id, number)))).kvs

@@ -18,11 +18,14 @@ from atoll.planes.registry.model.config_listeners import Listener, Listeners, Te
 from atoll.planes.registry.model.config_patterns import Came, Pattern, Watchers, first_matches
 from atoll.planes.registry.model.config_patterns import Tell as TellPattern
 from atoll.planes.registry.model.config_view import ConfigView, Touched
+from atoll.planes.registry.policy.config_search import find, page_of
+from atoll.planes.registry.service.config_capacity import ConfigCapacity
 from atoll.planes.registry.service.config_follower import ConfigFollower
+from atoll.planes.registry.service.config_history import ConfigHistory
 from atoll.planes.registry.service.config_writes import Audit, ConfigWriter
 from atoll.resources.actor import Actor
 from atoll.resources.config_item import ConfigItem, ConfigKey, GrayRelease
-from atoll.resources.config_views import Changed, Details, Published, Served
+from atoll.resources.config_views import Changed, Details, Items, Published, Search, Served
 from atoll.resources.consumer import NOBODY, Consumer
 from atoll.runtime.clock import Clock
 from atoll.runtime.logs import Log
@@ -61,6 +64,8 @@ class Configs:
         self.watchers = Watchers(parts.limits)
         self.follower = ConfigFollower(parts.store, self.view, self._changed)
         self.writer = ConfigWriter(parts.store, self.follower, parts.audit, parts.clock, parts.rng)
+        self.history = ConfigHistory(self.view, self.writer)
+        self.capacity = ConfigCapacity(self.view, self.writer)
         self.observers: list[Callable[[Changed], None]] = []
         self._parts = parts
         self._log = Log("config")
@@ -99,6 +104,10 @@ class Configs:
         """In the order in which they are asked."""
         return self.view.entry(key).grays
 
+    def search(self, search: Search, page: int = 1, page_size: int = 100) -> Items:
+        """Raises INVALID for a page that cannot be."""
+        return page_of(find(self.view.items(), search), page, page_size)
+
     # --------------------------------------------------------------------------------------- writing
 
     async def publish(
@@ -119,7 +128,7 @@ class Configs:
         def decide(stamp: Stamp) -> decisions.Decided:
             decided = decisions.publish(self.view, key, kept, chosen, stamp)
             if chosen.gray is None:
-                return decisions.with_room(decided, decisions.room(self.view, key, self.limits, size_bytes))
+                return decisions.also(decided, decisions.room(self.view, key, self.limits, size_bytes))
             name = chosen.gray_name or gray.default_name(chosen.gray)
             decisions.require_gray_room(self.view, key, name, self.limits.gray_releases_max)
             return decided
