@@ -55,6 +55,10 @@ def _nobody(addresses: Addresses) -> None:
     return None
 
 
+def _nowhere() -> None:
+    return None
+
+
 @dataclass
 class OpenStore:
     """An open store. ``embedded`` is the driver when this process is the store; None for a cluster's."""
@@ -125,7 +129,8 @@ class Face:
 @dataclass
 class Started:
     """What a started plane gives: faces of its own, endpoints for the HTTP API, how to stop it. ``listening`` is
-    called when the listeners are bound, with the address of each by its setting.
+    called when the listeners are bound, with the address of each by its setting; ``leave`` before they are closed, so
+    that clients can be told to go to another node.
     """
 
     name: str
@@ -134,6 +139,7 @@ class Started:
     jobs: Sequence[Job] = ()  # for the node that leads
     sessions: Sessions | None = None  # who knows the users' tokens of the HTTP API
     listening: Callable[[Addresses], None] = _nobody
+    leave: Callable[[], None] = _nowhere
     stop: Callable[[float], Awaitable[None]] = _nothing
 
 
@@ -266,6 +272,7 @@ async def _registry(context: Context) -> Started:
         jobs=jobs,
         sessions=opened.user_of,
         listening=opened.listening,
+        leave=nacos.leave,
         stop=opened.close,
     )
 

@@ -219,6 +219,8 @@ class Node:
     async def _close_listeners(self, within_s: float) -> None:
         """All at once. Watches and the like have no end of their own, so nobody is waited for for long."""
         within_s = min(within_s, DRAIN_S_MAX)
+        for plane in self.state.planes:
+            plane.leave()
         await loop.gather(*(each.close(within_s) for each in self.state.listeners.values()))
 
     def _api(self) -> Application:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import grpc
 import pytest
@@ -18,6 +19,7 @@ from atoll.wire.nacos.catalog.entry import Status
 from atoll.wire.nacos.catalog.grpc_types import TYPES, Way
 from tests.conformance.nacos.raw import Raw, hosts
 from tests.conformance.nacos.served import Served
+from tests.peers.nodes import Layout, atoll_nodes
 from tests.unit import http2_peers as peers
 from tests.waiting import wait_until
 
@@ -288,6 +290,14 @@ def test_what_a_client_that_was_sent_away_had_is_kept_for_it(served: Served, cli
         again.register("moved", "10.0.0.1")
         again.register("moved-later", "10.0.0.2")
         assert hosts(again.subscribe("moved")["serviceInfo"]) == ["10.0.0.1:80"]
+
+
+def test_a_node_that_stops_sends_its_clients_away_first(tmp_path: Path) -> None:
+    with atoll_nodes(tmp_path, Layout("memory:"), 1) as (node,), Raw(node.address).set_up() as client:
+        node.process.terminate()
+        client.stream.next("ConnectResetRequest")
+        assert client.stream.ended.wait(WITHIN_S)
+        assert client.stream.status is grpc.StatusCode.UNAVAILABLE
 
 
 # ------------------------------------------------------------------------------------------------- limits
