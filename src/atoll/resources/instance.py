@@ -72,7 +72,7 @@ class StoredInstance(Record, frozen=True, kw_only=True):
 
 class Override(Record, frozen=True, kw_only=True):
     """An operator's word on one instance; None: the client's own word holds. ``metadata`` None likewise, and an
-    empty one says that there is none. ``removed_s``: Unix time since when the instance is gone, 0 while it is there.
+    empty one says that there is none.
     """
 
     key: ServiceKey
@@ -82,7 +82,6 @@ class Override(Record, frozen=True, kw_only=True):
     weight: float | None = None
     enabled: bool | None = None
     metadata: Mapping[str, str] | None = None
-    removed_s: float = 0.0
 
     @property
     def id(self) -> InstanceId:

@@ -1,4 +1,7 @@
-"""Naming on one node without a store: virtual time, a table of its own, sinks that write down what they are told."""
+"""Naming on one node, on a store in memory: virtual time, a table of its own, sinks that write down what they hear.
+
+Rule: everything is real but the clock and the audit entry, which is a plain put that tests can read back.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from atoll.planes.registry.model.naming import Selection
-from atoll.planes.registry.service.naming import Chosen, Naming
+from atoll.planes.registry.service.naming import Chosen, Naming, Parts
 from atoll.planes.registry.service.pushes import Push
+from atoll.resources.actor import Actor
 from atoll.resources.instance import Instance
 from atoll.resources.registry_client import Client
 from atoll.resources.service import ServiceKey
 from atoll.runtime import loop
+from atoll.runtime.logs import Log
+from atoll.runtime.tasks import Tasks
+from atoll.store.api import RESERVED_PREFIX, Put, Store
 from atoll.store.ephemeral import EphemeralTable, Identity
+from atoll.store.memory import open_memory
 from atoll.store.peers import Member, Peers
+from atoll.store.shell import StoreShell
 
 KEY = ServiceKey("public", "DEFAULT_GROUP", "orders")
+ANN = Actor("ann", "10.0.0.9", "api", "n1")
+AUDITED = RESERVED_PREFIX + b"registry/audit-of-tests"
 
 
 @dataclass
@@ -54,11 +65,21 @@ class Listener:
 class Bench:
     """One node."""
 
-    def __init__(self, chosen: Chosen | None = None, node: str = "n1") -> None:
+    def __init__(self, store: Store, chosen: Chosen | None = None, node: str = "n1") -> None:
         self.clock = VirtualClock()
+        self.store = store
+        self.away = False
+        self.audited: list[tuple[str, ...]] = []
         self.table = EphemeralTable(Identity(node, 1), self.clock)
         self.peers = Peers(Member(node, 1))
-        self.naming = Naming(self.table, self.peers, self.clock, chosen)
+        parts = Parts(
+            self.table, self.peers, store, self.clock, self._audit, lambda: self.away, chosen or Chosen()
+        )
+        self.naming = Naming(parts)
+
+    def _audit(self, actor: Actor, action: str, subject: str, before: str, after: str) -> Put:
+        self.audited.append((actor.user, action, subject))
+        return Put(AUDITED, f"{actor.user} {action} {subject}".encode())
 
     def client(self, name: str = "c1") -> str:
         self.naming.client_opened(Client(name, address="10.0.0.1"))
@@ -88,11 +109,22 @@ def at(port: int, **fields: Any) -> Instance:
 
 
 def on_a_node(scenario: Callable[[Bench], Awaitable[None] | None], chosen: Chosen | None = None) -> None:
-    """Run ``scenario`` on a loop of its own with a fresh node."""
+    """Run ``scenario`` on a loop of its own with a fresh node that follows its store."""
+    failures: list[BaseException] = []
 
     async def run() -> None:
-        going = scenario(Bench(chosen))
-        if going is not None:
-            await going
+        store = StoreShell(open_memory())
+        bench = Bench(store, chosen)
+        await bench.naming.follower.load()
+        tasks = Tasks(Log("test"), lambda name, error: failures.append(error))
+        tasks.start("follow", bench.naming.follower.follow())
+        try:
+            going = scenario(bench)
+            if going is not None:
+                await going
+        finally:
+            await tasks.stop(1.0)
+            await store.close()
 
     loop.run(run())
+    assert not failures

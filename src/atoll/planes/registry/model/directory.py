@@ -9,7 +9,7 @@ in the same moment, which no rule of one node can prevent.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from msgspec.structs import replace
@@ -188,7 +188,7 @@ class Directory:
         part, rest = found
         if part is Part.SWITCHES:
             self.switches = records.decode(Switches, kv.value, kv.mod_revision) if kv.version else Switches()
-            return []
+            return list(self.services)  # what was held back by one may be told now
         if part is Part.LABELS:
             return self._apply_labels(rest.decode(), kv)
         if part is Part.SERVICE:
@@ -202,8 +202,8 @@ class Directory:
         state.changed()
         return [state.key]
 
-    def reset_stored(self, kvs: Iterable[KeyValue]) -> list[ServiceKey]:
-        """All that the store holds now, after a gap in its watch. The services that may look different now."""
+    def reset_stored(self) -> list[ServiceKey]:
+        """Forget all that the store held, to be told anew what it holds. The services that may look different."""
         for state in self.services.values():
             state.record = None
             state.persistent.clear()
@@ -212,8 +212,6 @@ class Directory:
             state.changed()
         self.switches = Switches()
         self.labels.clear()
-        for kv in kvs:
-            self.apply_stored(kv)
         return list(self.services)
 
     def _apply_labels(self, address: str, kv: KeyValue) -> list[ServiceKey]:

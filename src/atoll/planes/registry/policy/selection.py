@@ -15,8 +15,8 @@ from typing import TypeAlias
 
 from msgspec.structs import replace
 
+from atoll.planes.registry.model import selectors
 from atoll.planes.registry.model.naming import Hosts, Selection
-from atoll.planes.registry.policy import selectors
 from atoll.resources.instance import Instance
 from atoll.resources.service import Service
 

@@ -14,12 +14,12 @@ Who only sends beats (HTTP) has no connection to stand for it: ``register_beatin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
 from atoll.errors import AtollError, Code, Reason
-from atoll.planes.registry.model import naming_keys
+from atoll.planes.registry.model import naming_keys, selectors
 from atoll.planes.registry.model.directory import Directory, ServiceState
 from atoll.planes.registry.model.naming import (
     Hosts,
@@ -30,19 +30,23 @@ from atoll.planes.registry.model.naming import (
     ServiceSummary,
     View,
 )
-from atoll.planes.registry.policy import selection, selectors
+from atoll.planes.registry.policy import selection
 from atoll.planes.registry.policy.cluster_clock import ClusterClock
 from atoll.planes.registry.policy.push_window import Agenda, Window
 from atoll.planes.registry.service.beating import BeatAnswer, Beating
 from atoll.planes.registry.service.clients import INSTANCES_PER_CLIENT_MAX, Clients
 from atoll.planes.registry.service.fuzzy_watches import FuzzySink, FuzzyWatches
+from atoll.planes.registry.service.naming_follower import NamingFollower
+from atoll.planes.registry.service.naming_writes import Audit, NamingWrites
 from atoll.planes.registry.service.pushes import Pushes, Sink, same
 from atoll.resources import instance as instances
+from atoll.resources.actor import Actor
 from atoll.resources.instance import Instance, InstanceId
 from atoll.resources.registry_client import Client
 from atoll.resources.service import Selector, Service, ServiceKey
 from atoll.runtime import loop
 from atoll.runtime.clock import Clock
+from atoll.store.api import Store
 from atoll.store.ephemeral import Change, EphemeralTable
 from atoll.store.peers import Peers
 
@@ -60,27 +64,41 @@ class Chosen(msgspec.Struct, frozen=True):
     strict: bool = False
 
 
-class Naming:
-    """Of one node. All methods belong to the loop's thread."""
+class Parts(msgspec.Struct, frozen=True):
+    """What naming stands on. ``away``: the store does not answer, so what is shown of it may be old."""
 
-    def __init__(
-        self, table: EphemeralTable, peers: Peers, clock: Clock, chosen: Chosen | None = None
-    ) -> None:
-        self.table = table
-        self.clock = clock
-        self.peers = peers
-        self.chosen = chosen or Chosen()
-        self.stale = False
-        self.directory = Directory()
+    table: EphemeralTable
+    peers: Peers
+    store: Store
+    clock: Clock
+    audit: Audit
+    away: Callable[[], bool]
+    chosen: Chosen = Chosen()
+
+
+class Naming(NamingWrites):
+    """Of one node. All methods belong to the loop's thread. What is awaited is in ``naming_writes``."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.table, self.peers, self.clock, self.chosen = parts.table, parts.peers, parts.clock, parts.chosen
+        directory = Directory()
+        self.follower = NamingFollower(parts.store, directory, self.changed)
+        super().__init__(parts.store, directory, self.follower, parts.audit, parts.clock)
         self.clients = Clients()
-        self.cluster_clock = ClusterClock(clock.wall_s(), clock.now_s())
-        self.pushes = Pushes(self, clock, self.chosen.window)
-        self.fuzzy = FuzzyWatches(clock, self.chosen.window)
+        self.cluster_clock = ClusterClock(self.clock.wall_s(), self.clock.now_s())
+        self.pushes = Pushes(self, self.clock, self.chosen.window)
+        self.fuzzy = FuzzyWatches(self.clock, self.chosen.window)
+        self._away = parts.away
         self._emptied: Agenda[ServiceKey] = Agenda()
         self._wake = loop.Event()
-        table.watch(naming_keys.LIVE, self._live_changed)
-        self.beating = Beating(self, peers)
+        self.table.watch(naming_keys.LIVE, self._live_changed)
+        self.beating = Beating(self, self.peers)
         self.pushes.wake = self.fuzzy.wake = self.beating.wake = self._wake.set
+
+    @property
+    def stale(self) -> bool:
+        """The store is away: persistent instances, overrides and services are shown as they were last seen."""
+        return self._away()
 
     # -------------------------------------------------------------------------------------- clients
 
@@ -183,16 +201,16 @@ class Naming:
 
     def info(self, key: ServiceKey, wanted: Selection) -> ServiceInfo:
         state = self.directory.service(key)
-        now_ms = self.cluster_clock.now_ms(self.clock.now_s())
+        now_ms, stale = self.cluster_clock.now_ms(self.clock.now_s()), self._away()
         if state is None:
-            return ServiceInfo(key, ",".join(wanted.clusters), Hosts(()), now_ms, self.stale)
+            return ServiceInfo(key, ",".join(wanted.clusters), Hosts(()), now_ms, stale)
         view = self._view(state, wanted)
         hosts = state.views.get(view)
         last = state.infos.get(view)
         if (
             last is not None
             and last.selected is hosts
-            and last.stale == self.stale
+            and last.stale == stale
             and now_ms - last.last_ref_time_ms < RESTAMPED_AFTER_MS
         ):
             return last
@@ -200,7 +218,7 @@ class Naming:
             hosts = self._selected(state, wanted)
             if last is not None and same(last.selected, hosts):
                 hosts = last.selected  # so that what was encoded of it serves again
-        return state.answer(view, hosts, now_ms, self.stale)
+        return state.answer(view, hosts, now_ms, stale)
 
     def view_of(self, key: ServiceKey, wanted: Selection) -> View:
         return self._view(self.directory.service(key), wanted)
@@ -268,6 +286,12 @@ class Naming:
             return PublisherView(state.key, f"{identity.ip}:{identity.port}#false", "", instance)
         return PublisherView(state.key, held.client, held.origin, instance)
 
+    async def delete_service(self, actor: Actor, key: ServiceKey) -> int:
+        """As below it, and one that is remembered without record and instances is forgotten here and now."""
+        revision = await super().delete_service(actor, key)
+        self._forget_empty(key)
+        return revision
+
     # ----------------------------------------------------------------------------------- subscribing
 
     def subscribe(self, client_id: str, key: ServiceKey, wanted: Selection, sink: Sink) -> ServiceInfo:
@@ -330,11 +354,14 @@ class Naming:
         self.pushes.tick(now_s)
         self.fuzzy.tick(now_s)
         for key in self._emptied.take(now_s):
-            state = self.directory.services.get(key)
-            if state is not None and state.is_empty:
-                state.used = False
-                self._announce(state)
-                self.directory.forget(key)
+            self._forget_empty(key)
+
+    def _forget_empty(self, key: ServiceKey) -> None:
+        state = self.directory.service(key)
+        if state is not None and state.is_empty:
+            state.used = False
+            self._announce(state)
+            self.directory.forget(key)
 
     def _announce(self, state: ServiceState) -> None:
         if state.exists != state.announced:
