@@ -296,6 +296,8 @@ def _registry_settings(settings: Settings) -> Any:
         rate_limits=settings.registry_rate_limits,
         connections_max=settings.registry_connections_max,
         connections_per_address_max=settings.registry_connections_per_address_max,
+        strict=settings.registry_nacos_strict,
+        override_kept_s=max(60.0, settings.registry_override_kept_s),
     )
 
 

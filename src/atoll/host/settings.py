@@ -115,6 +115,12 @@ class Settings:
     registry_nacos_http_console: bool = _setting(
         True, "", "Answer web consoles over Nacos's HTTP API v1 and v2; Nacos 3 does not."
     )
+    registry_nacos_strict: bool = _setting(
+        False, "", "Choose instances exactly as Nacos does, its slips with the protect threshold included."
+    )
+    registry_override_kept_s: float = _setting(
+        600.0, "S", "How long an operator's word on an instance outlives the instance; at least 60."
+    )
     log_level: str = _setting("info", "LEVEL", "Least level that is logged.", tuple(LEVELS))
     log_format: str = _setting("text", "FORMAT", "Shape of a log line.", FORMATS)
 

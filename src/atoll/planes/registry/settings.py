@@ -19,9 +19,14 @@ class HttpCompatibility(msgspec.Struct, frozen=True):
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """``rate_limits``: ``POINT=COUNT[/s|/m|/h][:monitor|:intercept]``, separated by commas. -1: no limit."""
+    """``rate_limits``: ``POINT=COUNT[/s|/m|/h][:monitor|:intercept]``, separated by commas. -1: no limit.
+    ``strict``: choose instances as Nacos does, slips included. ``override_kept_s``: how long an operator's word on an
+    instance outlives the instance; Nacos keeps it for 60 s.
+    """
 
     rate_limits: str = ""
     connections_max: int = -1
     connections_per_address_max: int = -1
     http: HttpCompatibility = HttpCompatibility()
+    strict: bool = False
+    override_kept_s: float = 600.0

@@ -58,10 +58,13 @@ _NO_SELECTOR = Selector()
 
 
 class Chosen(msgspec.Struct, frozen=True):
-    """What an operator chose. ``strict``: as upstream, slips included (``policy/selection.py``)."""
+    """What an operator chose. ``strict``: as upstream, slips included (``policy/selection.py``).
+    ``override_kept_s``: how long an operator's word outlives its instance.
+    """
 
     window: Window = Window()
     strict: bool = False
+    override_kept_s: float = 600.0
 
 
 class Parts(msgspec.Struct, frozen=True):
