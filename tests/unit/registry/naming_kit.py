@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from atoll.planes.registry.model.naming import Selection
-from atoll.planes.registry.service.naming import Chosen, Naming, Parts
+from atoll.planes.registry.service.naming import Chosen, Naming, NamingParts
 from atoll.planes.registry.service.pushes import Push
 from atoll.resources.actor import Actor
 from atoll.resources.instance import Instance
@@ -68,13 +68,10 @@ class Bench:
     def __init__(self, store: Store, chosen: Chosen | None = None, node: str = "n1") -> None:
         self.clock = VirtualClock()
         self.store = store
-        self.away = False
         self.audited: list[tuple[str, ...]] = []
         self.table = EphemeralTable(Identity(node, 1), self.clock)
         self.peers = Peers(Member(node, 1))
-        parts = Parts(
-            self.table, self.peers, store, self.clock, self._audit, lambda: self.away, chosen or Chosen()
-        )
+        parts = NamingParts(self.table, self.peers, store, self.clock, self._audit, chosen or Chosen())
         self.naming = Naming(parts)
 
     def _audit(self, actor: Actor, action: str, subject: str, before: str, after: str) -> Put:

@@ -283,7 +283,7 @@ def test_while_the_store_is_away_reads_are_marked_and_ephemeral_writes_go_on() -
         await bench.naming.create_service(ANN, Service(key=KEY, protect_threshold=1.0))
         assert not bench.naming.query(KEY, Selection()).stale
         await bench.store.close()
-        bench.away = True
+        bench.naming.stale = True
         bench.naming.register(bench.client(), KEY, [at(1, healthy=False)])
         info = bench.naming.query(KEY, Selection())
         assert info.stale and info.protected and [each.port for each in info.hosts] == [1]

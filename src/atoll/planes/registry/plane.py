@@ -20,9 +20,8 @@ from atoll.planes.registry.service import access
 from atoll.planes.registry.service.configs import ConfigParts, Configs
 from atoll.planes.registry.service.locks import Locks
 from atoll.planes.registry.service.namespaces import Namespaces
-from atoll.planes.registry.service.naming import Chosen, Naming, Parts
+from atoll.planes.registry.service.naming import Chosen, Naming, NamingParts
 from atoll.planes.registry.service.registry import Registry
-from atoll.planes.registry.service.store_sight import StoreSight
 from atoll.planes.registry.settings import Settings
 from atoll.runtime.clock import Clock
 from atoll.runtime.http_api import Endpoint
@@ -131,14 +130,11 @@ async def _registry(ground: Ground, opened: access.Access) -> Registry:
     clock, start = ground.clock, ground.tasks.start
     table = EphemeralTable(Identity(ground.me.node, ground.me.incarnation), clock)
     peers = Peers(ground.me)
-    sight = StoreSight(ground.store, clock)
-    naming = Naming(
-        Parts(table, peers, ground.store, clock, opened.audit.entry, sight.away, _naming(ground.settings))
-    )
+    audit, chosen = opened.audit.entry, _naming(ground.settings)
+    naming = Naming(NamingParts(table, peers, ground.store, clock, audit, chosen))
     await naming.follower.load()
     configs, namespaces = await _configs(ground, opened, naming)
     start("ephemeral table", table.run())
-    start("sight of the store", sight.run())
     start("naming", naming.run())
     start("naming in the store", naming.follower.follow())
     start("beats of other nodes", naming.beating.run())

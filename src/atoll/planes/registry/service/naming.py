@@ -14,7 +14,7 @@ Who only sends beats (HTTP) has no connection to stand for it: ``register_beatin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -67,22 +67,24 @@ class Chosen(msgspec.Struct, frozen=True):
     override_kept_s: float = 600.0
 
 
-class Parts(msgspec.Struct, frozen=True):
-    """What naming stands on. ``away``: the store does not answer, so what is shown of it may be old."""
+class NamingParts(msgspec.Struct, frozen=True):
+    """What naming stands on."""
 
     table: EphemeralTable
     peers: Peers
     store: Store
     clock: Clock
     audit: Audit
-    away: Callable[[], bool]
     chosen: Chosen = Chosen()
 
 
 class Naming(NamingWrites):
-    """Of one node. All methods belong to the loop's thread. What is awaited is in ``naming_writes``."""
+    """Of one node. All methods belong to the loop's thread. What is awaited is in ``naming_writes``.
 
-    def __init__(self, parts: Parts) -> None:
+    ``stale``, set by whoever watches the store: it is away, and what lies in it is shown as it was last seen.
+    """
+
+    def __init__(self, parts: NamingParts) -> None:
         self.table, self.peers, self.clock, self.chosen = parts.table, parts.peers, parts.clock, parts.chosen
         directory = Directory()
         self.follower = NamingFollower(parts.store, directory, self.changed)
@@ -91,17 +93,12 @@ class Naming(NamingWrites):
         self.cluster_clock = ClusterClock(self.clock.wall_s(), self.clock.now_s())
         self.pushes = Pushes(self, self.clock, self.chosen.window)
         self.fuzzy = FuzzyWatches(self.clock, self.chosen.window)
-        self._away = parts.away
+        self.stale = False
         self._emptied: Agenda[ServiceKey] = Agenda()
         self._wake = loop.Event()
         self.table.watch(naming_keys.LIVE, self._live_changed)
         self.beating = Beating(self, self.peers)
         self.pushes.wake = self.fuzzy.wake = self.beating.wake = self._wake.set
-
-    @property
-    def stale(self) -> bool:
-        """The store is away: persistent instances, overrides and services are shown as they were last seen."""
-        return self._away()
 
     # -------------------------------------------------------------------------------------- clients
 
@@ -204,7 +201,7 @@ class Naming(NamingWrites):
 
     def info(self, key: ServiceKey, wanted: Selection) -> ServiceInfo:
         state = self.directory.service(key)
-        now_ms, stale = self.cluster_clock.now_ms(self.clock.now_s()), self._away()
+        now_ms, stale = self.cluster_clock.now_ms(self.clock.now_s()), self.stale
         if state is None:
             return ServiceInfo(key, ",".join(wanted.clusters), Hosts(()), now_ms, stale)
         view = self._view(state, wanted)
