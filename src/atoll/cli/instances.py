@@ -16,6 +16,7 @@ from atoll.resources.naming_api import (
     InstanceOrder,
     InstancesAsked,
     OverrideOrder,
+    OverrideRemoval,
     ServiceAsked,
 )
 
@@ -106,8 +107,10 @@ async def _disable(client: Client, options: argparse.Namespace) -> None:
 
 
 async def _reset(client: Client, options: argparse.Namespace) -> None:
-    own = {"enabled": None, "weight": None, "metadata": None}
-    await _override(client, options, own, "is what it says of itself")
+    ip, port = registry.place(options.address)
+    asked = OverrideRemoval(options.name, ip, port, options.cluster, options.group, options.namespace)
+    done = await Services(client).remove_override(asked)
+    registry.tell(options, done, f"instance {options.address} of {options.name} is what it says of itself")
 
 
 async def _weight(client: Client, options: argparse.Namespace) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import Any, TypeVar
 
 from atoll.cli import registry, show
 from atoll.client.node import Client
 from atoll.client.services import Services
 from atoll.errors import AtollError, Code
-from atoll.resources.naming_api import ServiceAsked, ServiceOrder, ServicesAsked
+from atoll.resources.naming_api import ServiceAsked, ServiceChangeOrder, ServiceOrder, ServicesAsked
 from atoll.resources.service import Selector
+
+O = TypeVar("O", ServiceOrder, ServiceChangeOrder)
 
 _KINDS = {"ephemeral": True, "persistent": False}
 
@@ -136,16 +138,7 @@ async def _create(client: Client, options: argparse.Namespace) -> None:
 
 async def _update(client: Client, options: argparse.Namespace) -> None:
     """What no flag names stays as it is."""
-    known = (await Services(client).one(_asked(options))).service
-    order = ServiceOrder(
-        options.name,
-        options.group,
-        options.namespace,
-        known.ephemeral,
-        known.protect_threshold,
-        known.selector,
-        known.metadata,
-    )
+    order = ServiceChangeOrder(options.name, options.group, options.namespace)
     done = await Services(client).update(_changed(order, options))
     registry.tell(options, done, f"service {options.name} is changed")
 
@@ -161,7 +154,7 @@ def _asked(options: argparse.Namespace) -> ServiceAsked:
     return ServiceAsked(options.name, options.group, options.namespace)
 
 
-def _changed(order: ServiceOrder, options: argparse.Namespace) -> ServiceOrder:
+def _changed(order: O, options: argparse.Namespace) -> O:
     """``order`` with what the flags say."""
     given: dict[str, Any] = {}
     if options.kind is not None:

@@ -15,7 +15,9 @@ from atoll.resources.naming_api import (
     InstancesAsked,
     MemberShown,
     OverrideOrder,
+    OverrideRemoval,
     ServiceAsked,
+    ServiceChangeOrder,
     ServiceOrder,
     ServicePage,
     ServicesAsked,
@@ -40,7 +42,7 @@ class Services:
     async def create(self, order: ServiceOrder) -> Done:
         return await self._client.post("/v1/service", order, Done)
 
-    async def update(self, order: ServiceOrder) -> Done:
+    async def update(self, order: ServiceChangeOrder) -> Done:
         return await self._client.send("PUT", "/v1/service", order, Done)
 
     async def remove(self, asked: ServiceAsked) -> Removed:
@@ -70,6 +72,9 @@ class Services:
 
     async def override(self, order: OverrideOrder) -> Done:
         return await self._client.send("PUT", "/v1/instance/override", order, Done)
+
+    async def remove_override(self, asked: OverrideRemoval) -> Done:
+        return await self._client.send("DELETE", "/v1/instance/override", None, Done, asked)
 
     async def set_health(self, order: HealthOrder) -> Done:
         return await self._client.send("PUT", "/v1/instance/health", order, Done)

@@ -63,7 +63,7 @@ class InstanceAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ServiceOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Make a service, or change what is known of it. ``ephemeral`` None: the first instance decides."""
+    """Make a service before its first instance. ``ephemeral`` null: that one decides."""
 
     name: str
     group: str = DEFAULT_GROUP
@@ -72,6 +72,18 @@ class ServiceOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     protect_threshold: Share = 0.0
     selector: Selector = Selector()
     metadata: Mapping[str, str] = NOTHING
+
+
+class ServiceChangeOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Change what is fixed about a service; null: it stays."""
+
+    name: str
+    group: str = DEFAULT_GROUP
+    namespace: str = ""
+    ephemeral: bool | None = None
+    protect_threshold: Share | None = None
+    selector: Selector | None = None
+    metadata: Mapping[str, str] | None = None
 
 
 class ClusterOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -99,16 +111,16 @@ class InstanceOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Beating(msgspec.Struct, frozen=True):
-    """When to beat next, in seconds. ``known`` False: there is no such instance (any more), register it again."""
+    """When to beat next, in seconds; 0: never, it is persistent. ``known`` False: there is no such instance (any more),
+    register it again.
+    """
 
     known: bool
     interval_s: float
 
 
 class OverrideOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An operator's word on one instance, which outlives its registrations. What is left out stays as it is; null: the
-    instance's own word holds again.
-    """
+    """An operator's word on one instance, which outlives its registrations; null: it stays as it is."""
 
     name: str
     ip: str
@@ -116,9 +128,20 @@ class OverrideOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cluster: str = DEFAULT_CLUSTER
     group: str = DEFAULT_GROUP
     namespace: str = ""
-    weight: Weight | None | msgspec.UnsetType = msgspec.UNSET
-    enabled: bool | None | msgspec.UnsetType = msgspec.UNSET
-    metadata: Mapping[str, str] | None | msgspec.UnsetType = msgspec.UNSET
+    weight: Weight | None = None
+    enabled: bool | None = None
+    metadata: Mapping[str, str] | None = None
+
+
+class OverrideRemoval(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The instance's own word holds again."""
+
+    name: str
+    ip: str
+    port: Port
+    cluster: str = DEFAULT_CLUSTER
+    group: str = DEFAULT_GROUP
+    namespace: str = ""
 
 
 class HealthOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

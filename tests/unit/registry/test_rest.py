@@ -21,12 +21,19 @@ from atoll.resources.config_item import GrayRule
 from atoll.resources.config_views import Details
 from atoll.resources.namespace_api import NamespaceOrder, NamespaceRemoval
 from atoll.resources.naming_api import (
+    ClusterOrder,
+    HealthOrder,
     InstanceAsked,
     InstanceOrder,
     InstancesAsked,
+    OverrideOrder,
+    OverrideRemoval,
     ServiceAsked,
+    ServiceChangeOrder,
+    ServiceOrder,
     ServicesAsked,
 )
+from atoll.resources.service import Cluster, HealthChecker
 from atoll.runtime import loop
 from atoll.runtime.http_api import Endpoint, application
 from atoll.runtime.http_guard import Gate
@@ -90,6 +97,56 @@ def test_an_instance_lives_by_beats() -> None:
         assert (await services.deregister(asked)).removed
         assert not (await services.deregister(asked)).removed
         assert not (await services.instances(InstancesAsked("shop"))).instances
+
+    run(scenario)
+
+
+def test_an_operator_has_the_last_word_on_an_instance() -> None:
+    async def scenario(kit: Kit) -> None:
+        services = Services(kit.client)
+        order = InstanceOrder("shop", "10.0.0.5", 8080, metadata={"v": "1"})
+        await services.register(order)
+        await services.override(OverrideOrder("shop", "10.0.0.5", 8080, enabled=False))
+        await services.override(OverrideOrder("shop", "10.0.0.5", 8080, weight=0.5))
+        await services.register(order)
+        shown = (await services.one(ServiceAsked("shop"))).instances
+        assert [(each.enabled, each.weight, each.metadata) for each in shown] == [(False, 0.5, {"v": "1"})]
+        assert (await services.instances(InstancesAsked("shop"))).instances == ()
+        await services.remove_override(OverrideRemoval("shop", "10.0.0.5", 8080))
+        hosts = (await services.instances(InstancesAsked("shop"))).instances
+        assert [(each.enabled, each.weight) for each in hosts] == [(True, 1.0)]
+        entries = (await Access(kit.client).audit(AuditAsked(subject="*shop*"))).entries
+        assert len(entries) == 3 and {each.entry.user for each in entries} == {"(operator)"}
+
+    run(scenario)
+
+
+def test_a_service_is_made_changed_and_removed_and_its_persistent_instances_stay() -> None:
+    async def scenario(kit: Kit) -> None:
+        services = Services(kit.client)
+        await services.create(ServiceOrder("db", ephemeral=False, protect_threshold=0.5))
+        with pytest.raises(AtollError) as caught:
+            await services.create(ServiceOrder("db"))
+        assert caught.value.reason is Reason.SERVICE_EXISTS
+        await services.update(ServiceChangeOrder("db", metadata={"a": "1"}))
+        cluster = Cluster("DEFAULT", HealthChecker("NONE"))
+        await services.update_cluster(ClusterOrder("db", cluster))
+        persistent = InstanceOrder("db", "10.0.0.9", 3306, ephemeral=False)
+        assert (await services.register(persistent)).interval_s == 0
+        shown = await services.one(ServiceAsked("db"))
+        assert (shown.service.protect_threshold, shown.service.metadata) == (0.5, {"a": "1"})
+        assert [(each.port, each.ephemeral, each.healthy) for each in shown.instances] == [
+            (3306, False, True)
+        ]
+        await services.set_health(HealthOrder("db", "10.0.0.9", 3306, healthy=False))
+        assert not (await services.one(ServiceAsked("db"))).instances[0].healthy
+        with pytest.raises(AtollError) as caught:
+            await services.remove(ServiceAsked("db"))
+        assert caught.value.reason is Reason.SERVICE_NOT_EMPTY
+        asked = InstanceAsked("db", "10.0.0.9", 3306, ephemeral=False)
+        assert (await services.deregister(asked)).removed
+        assert not (await services.deregister(asked)).removed
+        assert (await services.remove(ServiceAsked("db"))).removed
 
     run(scenario)
 

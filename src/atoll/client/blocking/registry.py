@@ -146,14 +146,16 @@ class Registry:
         return followed
 
     def register(self, order: InstanceOrder) -> InstanceAsked:
-        """Register an instance and keep it registered until ``deregister`` or ``close``. Raises as the nodes say."""
+        """Register an instance and keep it registered until ``deregister`` or ``close``; a persistent one stays until
+        somebody removes it. Raises as the nodes say.
+        """
         order = msgspec.structs.replace(order, namespace=order.namespace or self._options.namespace)
         name = _instance(order)
         beating = self.client.post("/v1/instance", order, Beating)
-        with self._lock:
-            self._registered[name] = order
-            self._beat_every_s = min(self._beat_every_s, beating.interval_s)
         if order.ephemeral:
+            with self._lock:
+                self._registered[name] = order
+                self._beat_every_s = min(self._beat_every_s, beating.interval_s)
             self._start("beats", self._beat)
         return name
 
@@ -280,7 +282,7 @@ class Registry:
         while not self._ending.is_set():
             loop.wait_event(self._ending, wait_s)
             with self._lock:
-                due = [each for each in self._registered.items() if each[1].ephemeral]
+                due = list(self._registered.items())
             wait_s = self._beat_every_s
             for name, order in due:
                 if not self._ending.is_set():

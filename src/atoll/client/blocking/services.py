@@ -16,7 +16,9 @@ from atoll.resources.naming_api import (
     InstancesAsked,
     MemberShown,
     OverrideOrder,
+    OverrideRemoval,
     ServiceAsked,
+    ServiceChangeOrder,
     ServiceOrder,
     ServicePage,
     ServicesAsked,
@@ -41,7 +43,7 @@ class Services:
     def create(self, order: ServiceOrder) -> Done:
         return self._client.post("/v1/service", order, Done)
 
-    def update(self, order: ServiceOrder) -> Done:
+    def update(self, order: ServiceChangeOrder) -> Done:
         return self._client.send("PUT", "/v1/service", order, Done)
 
     def remove(self, asked: ServiceAsked) -> Removed:
@@ -71,6 +73,9 @@ class Services:
 
     def override(self, order: OverrideOrder) -> Done:
         return self._client.send("PUT", "/v1/instance/override", order, Done)
+
+    def remove_override(self, asked: OverrideRemoval) -> Done:
+        return self._client.send("DELETE", "/v1/instance/override", None, Done, asked)
 
     def set_health(self, order: HealthOrder) -> Done:
         return self._client.send("PUT", "/v1/instance/health", order, Done)

@@ -13,6 +13,7 @@ from atoll.planes.registry.frontends.rest.door import Door
 from atoll.planes.registry.frontends.rest.members import MembersApi
 from atoll.planes.registry.frontends.rest.namespaces import NamespacesApi
 from atoll.planes.registry.frontends.rest.naming import NamingApi
+from atoll.planes.registry.frontends.rest.operating import OperatingApi
 from atoll.planes.registry.frontends.rest.past import PastApi
 from atoll.planes.registry.frontends.rest.watch import WatchApi, WatchParts
 from atoll.planes.registry.service.registry import Registry
@@ -24,6 +25,7 @@ def endpoints(registry: Registry) -> list[Endpoint]:
     door = Door(registry.guard, registry.peers.node_id)
     return [
         *NamingApi(registry.naming, door).endpoints(),
+        *OperatingApi(registry.naming, door).endpoints(),
         *ConfigsApi(registry.configs, door).endpoints(),
         *WatchApi(WatchParts(registry.configs, registry.naming, registry.clock), door).endpoints(),
         *NamespacesApi(registry.namespaces, door).endpoints(),

@@ -116,6 +116,9 @@ class NamingApi:
     async def register(self, call: Call) -> Beating:
         order: InstanceOrder = call.body
         key, instance = key_named(order), _instance(order)
+        if not order.ephemeral:
+            await self._naming.register_persistent(call.actor, key, instance)
+            return Beating(True, 0.0)
         self._naming.register_beating(key, instance, _client(call))
         interval_ms = instances.beat_time_ms(instance, instances.BEAT_INTERVAL, self._interval_ms())
         return Beating(True, interval_ms / 1000)
@@ -127,7 +130,10 @@ class NamingApi:
 
     async def deregister(self, call: Call) -> Removed:
         asked: InstanceAsked = call.fields
-        return Removed(await self._naming.deregister_beating(key_named(asked), _identity(asked)))
+        key, identity = key_named(asked), _identity(asked)
+        if asked.ephemeral:
+            return Removed(await self._naming.deregister_beating(key, identity))
+        return Removed(bool(await self._naming.deregister_persistent(call.actor, key, identity)))
 
     def _interval_ms(self) -> int:
         return self._naming.directory.switches.client_beat_interval_ms
