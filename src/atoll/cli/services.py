@@ -12,7 +12,7 @@ from atoll.errors import AtollError, Code
 from atoll.resources.naming_api import ServiceAsked, ServiceChangeOrder, ServiceOrder, ServicesAsked
 from atoll.resources.service import Selector
 
-O = TypeVar("O", ServiceOrder, ServiceChangeOrder)
+Wanted = TypeVar("Wanted", ServiceOrder, ServiceChangeOrder)
 
 _KINDS = {"ephemeral": True, "persistent": False}
 
@@ -154,7 +154,7 @@ def _asked(options: argparse.Namespace) -> ServiceAsked:
     return ServiceAsked(options.name, options.group, options.namespace)
 
 
-def _changed(order: O, options: argparse.Namespace) -> O:
+def _changed(order: Wanted, options: argparse.Namespace) -> Wanted:
     """``order`` with what the flags say."""
     given: dict[str, Any] = {}
     if options.kind is not None:
