@@ -22,6 +22,7 @@ STATE = ROOT / ".dev"
 # Client versions that cannot share an environment with Atoll's own pins; tests run them as subprocesses.
 FOREIGN: Mapping[str, Sequence[str]] = {
     "aetcd-1.0.0": ("aetcd==1.0.0",),
+    "nacos-sdk-python-0.1.14": ("nacos-sdk-python==0.1.14",),  # HTTP v1
     "nacos-sdk-python-3.2.0": ("nacos-sdk-python==3.2.0",),  # its default transport is gRPC
     "etcd3-0.12.0": ("etcd3==0.12.0", "protobuf==3.20.3"),  # its generated code predates protobuf 4
 }

@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
@@ -23,6 +23,7 @@ import pytest
 
 from atoll.host.settings import DECLARED, LISTENS
 from tests.e2e.atoll import clean_environment
+from tests.peers.mariadb import mariadb
 from tests.peers.ports import free_ports
 
 pytestmark = pytest.mark.peers
@@ -30,12 +31,15 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = (
     "tutorials/first-node.md",
     "tutorials/lead-demo.md",
+    "tutorials/registry.md",
+    "tutorials/migrate-from-nacos.md",
     "how-to/elect-from-python.md",
     "how-to/back-up-a-store.md",
     "how-to/observe-a-node.md",
     "how-to/use-the-registry-from-python.md",
     "how-to/let-users-in.md",
 )
+CLIENTS = {"old": "nacos-sdk-python-0.1.14", "new": "nacos-sdk-python-3.2.0"}
 COMMAND_WITHIN_S = 30.0
 MARK = "--end-of-command--"
 
@@ -132,14 +136,14 @@ def is_free(port: int) -> bool:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_the_page_works_as_written(name: str, tmp_path: Path) -> None:
+def test_the_page_works_as_written(name: str, tmp_path: Path, foreign_python: Callable[[str], Path]) -> None:
     programs = tmp_path / "bin"
     programs.mkdir()
     for program, arguments in (("atoll", "-m atoll"), ("python", "")):
         (programs / program).write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments} "$@"\n')
         (programs / program).chmod(0o755)
     offset, (web,) = free_offset(), free_ports(1)
-    ports = {"7070": str(7070 + offset), "2379": str(2379 + offset), "8000": str(web)}
+    ports = {port: str(int(port) + offset) for port in ("2379", "7070", "8848")} | {"8000": str(web)}
     environment = clean_environment() | {
         "PATH": f"{programs}:{os.environ['PATH']}",
         "HOME": str(tmp_path),
@@ -149,9 +153,27 @@ def test_the_page_works_as_written(name: str, tmp_path: Path) -> None:
         "ETCDCTL_ENDPOINTS": f"127.0.0.1:{2379 + offset}",
         "ETCDCTL_API": "3",
     }
-    text = re.sub(r"\b(7070|2379|8000)\b", lambda found: ports[found[1]], (DOCS / name).read_text())
     folder = tmp_path / "here"
     folder.mkdir()
+    (folder / "examples").symlink_to(DOCS.parent / "examples")
+    for link, client in CLIENTS.items():
+        (folder / link).symlink_to(foreign_python(client).parents[1])
+    with contextlib.ExitStack() as stack:
+        if "3306" in (text := (DOCS / name).read_text()):
+            ports["3306"] = str(_database(stack, tmp_path))
+        text = re.sub(rf"\b({'|'.join(ports)})\b", lambda found: ports[found[1]], text)
+        carry_out(text, folder, environment)
+
+
+def _database(stack: contextlib.ExitStack, folder: Path) -> int:
+    """The port of a server for which user ``admin`` of this machine needs no password."""
+    database = stack.enter_context(mariadb(folder))
+    database.run("CREATE USER admin@'127.0.0.1'; GRANT ALL ON *.* TO admin@'127.0.0.1' WITH GRANT OPTION")
+    return database.port
+
+
+def carry_out(text: str, folder: Path, environment: dict[str, str]) -> None:
+    """Every command of a page, with the page's programs in ``folder``."""
     for file, program in re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
         (folder / file).write_text(program)
     shell = Shell(folder, environment)

@@ -23,11 +23,12 @@ from atoll.runtime.http_api import Endpoint
 def endpoints(registry: Registry) -> list[Endpoint]:
     """Everything that the plane answers on the HTTP API's port."""
     door = Door(registry.guard, registry.peers.node_id)
+    watched = WatchParts(registry.configs, registry.naming, registry.journal, registry.clock)
     return [
         *NamingApi(registry.naming, door).endpoints(),
         *OperatingApi(registry.naming, door).endpoints(),
         *ConfigsApi(registry.configs, door).endpoints(),
-        *WatchApi(WatchParts(registry.configs, registry.naming, registry.clock), door).endpoints(),
+        *WatchApi(watched, door).endpoints(),
         *NamespacesApi(registry.namespaces, door).endpoints(),
         *AccountsApi(registry.accounts, door).endpoints(),
         *AuditApi(registry.audit, door).endpoints(),

@@ -21,6 +21,7 @@ from atoll.planes.registry.frontends.rest.door import Call, Door, known, post
 from atoll.planes.registry.model.config_listeners import Listener
 from atoll.planes.registry.model.naming import Selection, ServiceInfo
 from atoll.planes.registry.service.configs import Configs
+from atoll.planes.registry.service.journal import Journal
 from atoll.planes.registry.service.naming import Naming
 from atoll.planes.registry.service.pushes import Push
 from atoll.resources.config_item import ConfigKey, config_key
@@ -52,6 +53,7 @@ class WatchParts:
 
     configs: Configs
     naming: Naming
+    journal: Journal
     clock: Clock
 
 
@@ -138,6 +140,8 @@ class _Stream:
         self._require(key)
         served = self._parts.configs.query(key, self._consumer())
         told = config_shapes.told(key, self._configs[key].namespace, served)
+        subject = str(grants.config(key.namespace, key.group, key.data_id))
+        self._parts.journal.fetched(self._client.id, subject, told.md5)
         return Told(self._parts.clock.wall_s(), told)
 
     def _service_told(self, key: ServiceKey, clusters: str, info: ServiceInfo) -> Told:
