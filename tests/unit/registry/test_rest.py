@@ -16,7 +16,16 @@ from atoll.client.session import SessionTransport
 from atoll.client.transport import HttpTransport
 from atoll.errors import AtollError, Code, Reason
 from atoll.resources.access_api import AuditAsked, Right
-from atoll.resources.config_api import ConfigAsked, ConfigRemoval, PublishOrder, ServedAsked
+from atoll.resources.config_api import (
+    ConfigAsked,
+    ConfigRemoval,
+    ConfigsAsked,
+    EntryAsked,
+    HistoryAsked,
+    PublishOrder,
+    RollbackOrder,
+    ServedAsked,
+)
 from atoll.resources.config_item import GrayRule
 from atoll.resources.config_views import Details
 from atoll.resources.namespace_api import NamespaceOrder, NamespaceRemoval
@@ -62,6 +71,44 @@ def test_a_configuration_is_published_read_and_removed() -> None:
         assert (await configs.remove(ConfigRemoval("a.yaml"))).removed
         assert not (await configs.remove(ConfigRemoval("a.yaml"))).removed
         assert not (await configs.one(ConfigAsked("a.yaml"))).there
+
+    run(scenario)
+
+
+def test_configurations_are_listed_and_what_one_was_comes_back() -> None:
+    async def scenario(kit: Kit) -> None:
+        configs = Configs(kit.client)
+        for content in ("a: 1", "a: 2", "a: 3"):
+            await configs.publish(PublishOrder("a.yaml", content))
+        await configs.publish(PublishOrder("b.json", "{}", group="g", details=Details(tags=("x", "y"))))
+        page = await configs.every(ConfigsAsked(page_size=1))
+        assert (page.total, [each.key.data_id for each in page.configs]) == (2, ["a.yaml"])
+        found = await configs.every(ConfigsAsked(data_id="*.json", tags="y, x"))
+        assert [each.key.group for each in found.configs] == ["g"]
+        history = await configs.history(HistoryAsked("a.yaml"))
+        assert [each.op for each in history.entries] == ["U", "U", "I"]
+        second = history.entries[0]
+        assert (await configs.entry(EntryAsked("a.yaml", second.id))).content == "a: 2"
+        await configs.rollback(RollbackOrder("a.yaml", second.id))
+        assert (await configs.one(ConfigAsked("a.yaml"))).content == "a: 2"
+        with pytest.raises(AtollError) as caught:
+            await configs.rollback(RollbackOrder("a.yaml", 1))
+        assert caught.value.code is Code.NOT_FOUND
+
+    run(scenario)
+
+
+def test_a_list_shows_what_its_reader_may_read() -> None:
+    async def scenario(kit: Kit) -> None:
+        await kit.require_login()
+        access = Access(kit.client)
+        await access.create_user("ann", "ann's")
+        await access.give_role("dev", "ann")
+        await access.give_right(Right("dev", "public:*:config/shop.*", "r"))
+        for name in ("shop.yaml", "other.yaml"):
+            await Configs(kit.client).publish(PublishOrder(name, "a: 1"))
+        ann = Configs(kit.of((await access.login("ann", "ann's")).token))
+        assert [each.key.data_id for each in (await ann.every(ConfigsAsked())).configs] == ["shop.yaml"]
 
     run(scenario)
 

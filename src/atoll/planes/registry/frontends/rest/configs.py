@@ -10,18 +10,27 @@ import msgspec
 from atoll.access import grants
 from atoll.access.grants import Resource
 from atoll.planes.registry.frontends.rest import config_shapes as shapes
-from atoll.planes.registry.frontends.rest.door import Call, Door, delete, get, post, reading, writing
+from atoll.planes.registry.frontends.rest.door import Call, Door, delete, get, known, post, reading, writing
+from atoll.planes.registry.policy.config_search import find
 from atoll.planes.registry.service.configs import Configs
+from atoll.resources import namespace
 from atoll.resources.config_api import (
     ConfigAsked,
+    ConfigPage,
     ConfigRemoval,
+    ConfigsAsked,
     ConfigShown,
+    EntryAsked,
+    EntryShown,
+    HistoryAsked,
+    HistoryShown,
     PublishOrder,
     Removed,
+    RollbackOrder,
     ServedAsked,
 )
 from atoll.resources.config_item import CONTENT_BYTES_MAX, ConfigKey, config_key
-from atoll.resources.config_views import Published
+from atoll.resources.config_views import Published, Search
 from atoll.resources.consumer import Consumer
 from atoll.resources.watch_api import ConfigTold
 from atoll.runtime.http_api import Asked, Endpoint
@@ -48,12 +57,39 @@ class ConfigsApi:
         read, write = reading(resource_of), writing(resource_of)
         published = post("/v1/config", "Publish.", self.publish, Published, PublishOrder)
         declared = [
+            (known, get("/v1/configs", "Configurations.", self.every, ConfigPage, ConfigsAsked)),
             (read, get("/v1/config", "One, as an editor sees it.", self.one, ConfigShown, ConfigAsked)),
             (read, get("/v1/config/served", "As a consumer gets it.", self.served, ConfigTold, ServedAsked)),
             (write, msgspec.structs.replace(published, body_bytes_max=BODY_BYTES_MAX)),
             (write, delete("/v1/config", "Remove it.", self.remove, Removed, ConfigRemoval)),
+            (read, get("/v1/config/history", "What it was.", self.history, HistoryShown, HistoryAsked)),
+            (read, get("/v1/config/entry", "One entry of it.", self.entry, EntryShown, EntryAsked)),
+            (write, post("/v1/config/rollback", "Go back.", self.rollback, Published, RollbackOrder)),
         ]
         return [self._door.guarded(needs, endpoint) for needs, endpoint in declared]
+
+    async def every(self, call: Call) -> ConfigPage:
+        asked: ConfigsAsked = call.fields
+        search = Search(
+            namespace=namespace.canonical(asked.namespace),
+            group=asked.group,
+            data_id=asked.data_id,
+            app_name=asked.app,
+            tags=_parts(asked.tags),
+            types=_parts(asked.types),
+            content=asked.content,
+            blur=True,
+            all_namespaces=asked.all_namespaces,
+        )
+        may = self._door.guard.allows
+        found = [
+            item
+            for item in find(self._configs.view.items(), search)
+            if may(call.principal, grants.config(item.key.namespace, item.key.group, item.key.data_id), "r")
+        ]
+        start = (asked.page - 1) * asked.page_size
+        page = tuple(shapes.summary(item) for item in found[start : start + asked.page_size])
+        return ConfigPage(len(found), asked.page, asked.page_size, page)
 
     async def one(self, call: Call) -> ConfigShown:
         key = key_of(call.fields)
@@ -73,6 +109,22 @@ class ConfigsApi:
     async def remove(self, call: Call) -> Removed:
         asked: ConfigRemoval = call.fields
         return Removed(await self._configs.remove(call.actor, key_of(asked), asked.gray_name))
+
+    async def history(self, call: Call) -> HistoryShown:
+        asked: HistoryAsked = call.fields
+        key = key_of(asked)
+        page = await self._configs.history.page(key, asked.page, asked.page_size)
+        entries = tuple(shapes.entry(each) for each in page.entries)
+        return HistoryShown(key, page.total, page.page, page.page_size, entries)
+
+    async def entry(self, call: Call) -> EntryShown:
+        asked: EntryAsked = call.fields
+        return shapes.entry(await self._configs.history.entry(key_of(asked), asked.id), with_content=True)
+
+    async def rollback(self, call: Call) -> Published:
+        order: RollbackOrder = call.body
+        key = key_of(order)
+        return await self._configs.history.rollback(call.actor, key, order.id, order.cas_md5)
 
 
 def _parts(text: str) -> tuple[str, ...]:
