@@ -31,8 +31,6 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = (
     "tutorials/first-node.md",
     "tutorials/lead-demo.md",
-    "tutorials/registry.md",
-    "tutorials/migrate-from-nacos.md",
     "how-to/elect-from-python.md",
     "how-to/back-up-a-store.md",
     "how-to/observe-a-node.md",
