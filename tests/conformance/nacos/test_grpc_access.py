@@ -13,6 +13,7 @@ from atoll.wire.nacos.catalog.entry import OPEN, Status
 from atoll.wire.nacos.catalog.grpc_types import TYPES, GrpcType, Way
 from tests.conformance.nacos.raw import Raw, hosts
 from tests.conformance.nacos.served import Served
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.peers
 WITHIN_S = 20.0
@@ -101,13 +102,17 @@ def test_who_may_do_nothing_sees_nothing(served: Served, root: Raw, name: str) -
 
 
 def test_of_a_batch_of_listens_only_the_readable_are_listened_to(served: Served, root: Raw) -> None:
-    contexts = [{"dataId": "both", "group": group, "md5": ""} for group in ("G", "H")]
+    contexts = [{"dataId": "both", "group": group, "tenant": "", "md5": ""} for group in ("G", "H")]
+    root.publish("both", "1")
+    root.ask("ConfigPublishRequest", dataId="both", group="H", content="1")
     with Raw(served.address, served.token_of("reader")) as raw:
         raw.set_up()
         answer = raw.ask("ConfigBatchListenRequest", listen=True, configListenContexts=contexts)
-        assert answer["success"]
-        root.ask("ConfigPublishRequest", dataId="both", group="H", content="1")
-        root.publish("both", "1")
+        assert [each["group"] for each in answer["changedConfigs"]] == ["G"], (
+            "nor is told what it may not read"
+        )
+        root.ask("ConfigPublishRequest", dataId="both", group="H", content="2")
+        root.publish("both", "2")
         assert raw.stream.next("ConfigChangeNotifyRequest")["group"] == "G"
         assert raw.stream.nothing_came()
 
@@ -126,12 +131,21 @@ def test_a_permission_that_was_taken_away_holds_on_pushes(served: Served, root: 
         assert hosts(raw.stream.next("NotifySubscriberRequest")["serviceInfo"]) == ["10.0.0.1:80"]
         served.change_accounts(lambda table: changes.revoke_resource(table, "watchers", grant))
         root.publish("watched", "2")
+        wait_until(
+            lambda: dropped(served, "ConfigChangeNotifyRequest"), WITHIN_S, "the notice to be held back"
+        )
         root.register("watched", "10.0.0.2")
+        wait_until(lambda: dropped(served, "NotifySubscriberRequest"), WITHIN_S, "the list to be held back")
+        assert raw.stream.nothing_came()
         served.change_accounts(lambda table: changes.grant_resource(table, "watchers", grant))
         root.publish("watched", "3")
         raw.stream.next("ConfigChangeNotifyRequest")
         root.register("watched", "10.0.0.3")
         assert hosts(raw.stream.next("NotifySubscriberRequest")["serviceInfo"]) == ["10.0.0.3:80"]
+
+
+def dropped(served: Served, kind: str) -> int:
+    return int(dict(served.ask(served.opened.nacos_grpc.pushed)).get((kind, "dropped"), 0))
 
 
 def test_a_token_ends(served: Served) -> None:

@@ -62,7 +62,8 @@ def test_every_transport_has_a_name_of_its_own(served: Served) -> None:
         )
 
 
-def test_whoever_did_not_set_up_is_told_to_connect_again(served: Served) -> None:
+def test_whoever_did_not_set_up_is_told_to_connect_again(served: Served, client: Raw) -> None:
+    assert client.ask("HealthCheckRequest")["success"], "somebody else's set-up is not one's own"
     with Raw(served.address) as raw:
         for name in ("HealthCheckRequest", "ConfigQueryRequest", "InstanceRequest"):
             answer = raw.ask(name)
@@ -283,13 +284,14 @@ def test_a_client_that_is_sent_away_is_cut_after_a_grace(served: Served, client:
 def test_what_a_client_that_was_sent_away_had_is_kept_for_it(served: Served, client: Raw) -> None:
     with Raw(served.address).set_up() as moving:
         moving.register("moved", "10.0.0.1")
-        assert hosts(client.subscribe("moved")["serviceInfo"]) == ["10.0.0.1:80"]
-        served.ask(served.opened.nacos_grpc.leave)
+        client.subscribe("moved")
+        connections = served.opened.nacos_grpc.connections
+        _, own = served.ask(lambda: list(connections))
+        served.ask(lambda: connections.send_away(own))
         moving.stream.next("ConnectResetRequest")
-    with Raw(served.address).set_up() as again:
-        again.register("moved", "10.0.0.1")
-        again.register("moved-later", "10.0.0.2")
-        assert hosts(again.subscribe("moved")["serviceInfo"]) == ["10.0.0.1:80"]
+    wait_until(lambda: served.ask(lambda: len(connections)) == 1, WITHIN_S, "its connection to end")
+    assert hosts(client.subscribe("moved")["serviceInfo"]) == ["10.0.0.1:80"]
+    assert client.stream.nothing_came()
 
 
 def test_a_node_that_stops_sends_its_clients_away_first(tmp_path: Path) -> None:
