@@ -29,6 +29,7 @@ from atoll.runtime.rng import system_rng
 from atoll.runtime.tasks import Tasks
 from atoll.store.audit import AuditWriter
 from atoll.store.ephemeral import Identity
+from atoll.wire.nacos.catalog import grpc_types
 from tools.environment import ROOT
 from tools.soak import with_section
 
@@ -77,6 +78,26 @@ def endpoints_table() -> str:
     return "\n".join(lines)
 
 
+def nacos_types_table() -> str:
+    """Every type of message of Nacos's gRPC, and what becomes of it here."""
+    lines = [
+        "| type | module | sent by | answered by | permission | rate limit | status |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for each in grpc_types.TYPES.values():
+        permit = {"open": "none", "each": "an account"}.get(
+            each.permit.on, f"{each.permit.on} {each.permit.action}"
+        )
+        needs = permit if each.way is grpc_types.Way.UNARY else ""
+        answer = f"`{each.response}`" if each.response else ""
+        status = each.status.value + (f": {each.note}" if each.note else "")
+        point = f"`{each.point}`" if each.point else ""
+        lines.append(
+            f"| `{each.name}` | {each.module} | {each.way.value} | {answer} | {needs} | {point} | {status} |"
+        )
+    return "\n".join(lines)
+
+
 async def _endpoints() -> list[Endpoint]:
     with tempfile.TemporaryDirectory(prefix="atoll-reference-") as data:
         return await _endpoints_of(settings.resolve(None, {}, {"store_url": "memory:", "data": data}))
@@ -109,6 +130,7 @@ GENERATED: Mapping[str, tuple[str, Callable[[], str]]] = {
     "cli.md": ("commands", commands_list),
     "metrics.md": ("metrics", metrics_table),
     "http-api.md": ("endpoints", endpoints_table),
+    "nacos-grpc.md": ("nacos-grpc", nacos_types_table),
 }
 
 

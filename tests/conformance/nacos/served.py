@@ -12,6 +12,7 @@ import asyncio
 import tempfile
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -97,7 +98,10 @@ class Served:
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         """Run ``work`` on the loop."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(START_WITHIN_S)
+        return self.begin(work).result(START_WITHIN_S)
+
+    def begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def change_accounts(self, change: Callable[[Accounts], Accounts]) -> None:
         self.do(self.accounts.change(change, Deed(Actor(via="test"), "auth", "accounts")))

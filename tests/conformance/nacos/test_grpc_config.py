@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from atoll.errors import AtollError
 from tests.conformance.nacos.raw import Raw
 from tests.conformance.nacos.served import Served
 from tests.waiting import wait_until
@@ -224,6 +225,21 @@ def test_a_batch_of_listens(client: Raw, other: Raw) -> None:
     other.publish("many-2999", "1")
     assert client.stream.next("ConfigChangeNotifyRequest")["dataId"] == "many-2999"
     assert client.ask("ConfigBatchListenRequest", listen=True)["changedConfigs"] == []
+
+
+def test_a_client_is_asked_for_its_caches(served: Served) -> None:
+    with Raw(served.address, answering=False).set_up() as client:
+        connected = served.opened.registry.connected
+        own = client.ask("ServerCheckRequest")["connectionId"]
+        assert own in served.ask(lambda: [each.id for each in connected.clients()])
+        asking = served.begin(connected.ask_metrics(own, [("cacheData", "d+G")], WITHIN_S))
+        push = client.stream.pushes.get(timeout=WITHIN_S)
+        assert push.type == "ClientConfigMetricRequest"
+        assert push.body["metricsKeys"] == [{"type": "cacheData", "key": "d+G"}]
+        client.stream.answer(push, "ClientConfigMetricResponse", metrics={"listenConfigSize": 3})
+        assert asking.result(WITHIN_S) == {"listenConfigSize": 3}
+        with pytest.raises(AtollError, match="no client"):
+            served.do(connected.ask_metrics("nobody", []))
 
 
 # ------------------------------------------------------------------------------------------------ errors

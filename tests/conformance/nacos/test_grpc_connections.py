@@ -10,6 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from atoll.errors import AtollError
 from atoll.planes.registry.settings import Settings
 from atoll.wire.grpc import message
 from atoll.wire.http2 import frames
@@ -268,9 +269,11 @@ def _looked_after(served: Served) -> bool:
 
 def test_a_client_that_is_sent_away_is_cut_after_a_grace(served: Served, client: Raw) -> None:
     client.register("moving", "10.0.0.1")
-    connections = served.opened.nacos_grpc.connections
-    (own,) = served.ask(lambda: list(connections))
-    served.ask(lambda: connections.send_away(own, "10.1.1.1:8848"))
+    connected = served.opened.registry.connected
+    (own,) = served.ask(connected.clients)
+    served.ask(lambda: connected.send_away(own.id, "10.1.1.1:8848"))
+    with pytest.raises(AtollError, match="no client"):
+        served.ask(lambda: connected.send_away("nobody"))
     reset = client.stream.next("ConnectResetRequest")
     assert (reset["serverIp"], reset["serverPort"]) == ("10.1.1.1", "8848")
     assert reset["connectionId"] == own.id

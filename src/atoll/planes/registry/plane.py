@@ -18,6 +18,7 @@ from atoll.planes.registry.frontends.nacos_http import OpenedHttp
 from atoll.planes.registry.policy.control import ConnectionRule, Control, parse_rules
 from atoll.planes.registry.service import access
 from atoll.planes.registry.service.configs import ConfigParts, Configs
+from atoll.planes.registry.service.connected import Connected
 from atoll.planes.registry.service.locks import Locks
 from atoll.planes.registry.service.namespaces import Namespaces
 from atoll.planes.registry.service.naming import Chosen, Naming, NamingParts
@@ -148,6 +149,7 @@ async def _registry(ground: Ground, opened: access.Access) -> Registry:
         audit=opened.audit,
         journal=opened.journal,
         locks=Locks(ground.store),
+        connected=Connected(),
         control=_control(ground.settings),
         peers=peers,
         clock=clock,

@@ -12,6 +12,7 @@ from atoll.planes.registry.policy.control import Control
 from atoll.planes.registry.service.accounts import Accounts
 from atoll.planes.registry.service.audit import Audit
 from atoll.planes.registry.service.configs import Configs
+from atoll.planes.registry.service.connected import Connected
 from atoll.planes.registry.service.guard import Guard
 from atoll.planes.registry.service.journal import Journal
 from atoll.planes.registry.service.locks import Locks
@@ -34,6 +35,7 @@ class Registry:
     audit: Audit
     journal: Journal
     locks: Locks
+    connected: Connected
     control: Control
     peers: Peers
     clock: Clock

@@ -99,7 +99,7 @@ _CONFIG = (
         CONFIG_R,
         "ConfigListen",
         "ConfigChangeBatchListenResponse",
-    ),
+    ).differs("items that the client may not read are left out; refused (403) if that leaves none"),
     _unary("config", requests.ConfigFuzzyWatchRequest, CONFIG_R, "ConfigFuzzyWatch"),
     _push("config", "ConfigChangeNotifyRequest"),
     _push("config", "ClientConfigMetricRequest"),
@@ -125,13 +125,19 @@ _NAMING = (
         "RemoteNamingServiceQuery",
         "QueryServiceResponse",
     ),
-    _unary("naming", requests.ServiceListRequest, NAMING_R, "RemoteNamingServiceListQuery"),
+    _unary("naming", requests.ServiceListRequest, NAMING_R, "RemoteNamingServiceListQuery").differs(
+        "lists only services that the client may read"
+    ),
     _unary("naming", requests.NamingFuzzyWatchRequest, NAMING_R, "RemoteNamingFuzzyWatch"),
     _push("naming", "NotifySubscriberRequest"),
     _push("naming", "NamingFuzzyWatchSyncRequest"),
     _push("naming", "NamingFuzzyWatchChangeNotifyRequest"),
 )
-_LOCK = (_unary("lock", requests.LockOperationRequest, EACH),)
+_LOCK = (
+    _unary("lock", requests.LockOperationRequest, EACH).differs(
+        "held for at least the time asked for, in whole seconds; given back only from the address that it was got from"
+    ),
+)
 _AI = tuple(
     GrpcType(name, "ai", Way.UNARY, _response(name)).absent(NO_AI)
     for name in (

@@ -13,9 +13,10 @@ listeners: its numbers of connections are the key.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
-from atoll.planes.registry.frontends.nacos_grpc import errors
+from atoll.planes.registry.frontends.nacos_grpc import errors, metrics
 from atoll.planes.registry.frontends.nacos_grpc.config import ConfigHandlers
 from atoll.planes.registry.frontends.nacos_grpc.connections import Connections
 from atoll.planes.registry.frontends.nacos_grpc.dispatch import Dispatch, Doors
@@ -25,6 +26,7 @@ from atoll.planes.registry.frontends.nacos_grpc.naming import NamingHandlers
 from atoll.planes.registry.frontends.nacos_grpc.pushes import Outbox
 from atoll.planes.registry.frontends.nacos_grpc.session import Sessions
 from atoll.planes.registry.service.registry import Registry
+from atoll.resources.registry_client import Client
 from atoll.runtime import loop
 from atoll.runtime.grpc_call import ErrorTable, Limits
 from atoll.runtime.grpc_server import Route, streaming, unary_callback
@@ -96,12 +98,34 @@ class NacosGrpc:
         for connection in self.connections:
             self.connections.send_away(connection)
 
+    # --------------------------------------------------------------------------- as ``connected.Connections``
+
+    def clients(self) -> Sequence[Client]:
+        return [connection.client for connection in self.connections]
+
+    def send_away(self, client_id: str, server: str) -> bool:
+        connection = self.connections.by_id(client_id)
+        if connection is None:
+            return False
+        self.connections.send_away(connection, server)
+        return True
+
+    async def ask_metrics(
+        self, client_id: str, keys: Sequence[tuple[str, str]], within_s: float
+    ) -> Mapping[str, Any] | None:
+        connection = self.connections.by_id(client_id)
+        if connection is None:
+            return None
+        return await metrics.ask(connection, keys, self._clock.now_s(), within_s)
+
+    # ------------------------------------------------------------------------------------------ for metrics
+
     def pushed(self) -> Iterable[Sample]:
-        """For metrics: messages to clients by type and outcome."""
+        """Messages to clients by type and outcome."""
         return list(self._outbox.counts.items())
 
     def over_limit(self) -> Iterable[Sample]:
-        """For metrics: requests and connections above their limit, by point and what was done about it."""
+        """Requests and connections above their limit, by point and what was done about it."""
         return list(self._control.over.items())
 
 
@@ -112,20 +136,21 @@ def health(_asked: object, _request: object) -> bytes:
 def open_api(registry: Registry, started: Callable[[], bool] = _always) -> NacosGrpc:
     """``started``: until it is true clients are told to come back later."""
     api = NacosGrpc(registry, started)
-    metrics = registry.metrics
-    metrics.read_on_scrape(
+    registry.connected.attach(api)
+    shown = registry.metrics
+    shown.read_on_scrape(
         "atoll_nacos_connections",
         "Nacos clients connected over gRPC.",
         (),
         lambda: [((), len(api.connections))],
     )
-    metrics.read_on_scrape(
+    shown.read_on_scrape(
         "atoll_nacos_pushes_total",
         "Messages to Nacos clients over gRPC, by type and what became of them.",
         ("type", "outcome"),
         api.pushed,
     )
-    metrics.read_on_scrape(
+    shown.read_on_scrape(
         "atoll_nacos_over_limit_total",
         "Requests and connections of Nacos clients above a limit, by point and what was done.",
         ("point", "done"),
