@@ -139,6 +139,7 @@ async def _registry(ground: Ground, opened: access.Access) -> Registry:
     start("naming", naming.run())
     start("naming in the store", naming.follower.follow())
     start("beats of other nodes", naming.beating.run())
+    start("time of all nodes", naming.across.run())
     start("configuration", configs.follow())
     return Registry(
         naming=naming,

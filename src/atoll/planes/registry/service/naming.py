@@ -22,12 +22,14 @@ from atoll.errors import AtollError, Code, Reason
 from atoll.planes.registry.model import naming_keys, selectors
 from atoll.planes.registry.model.directory import Directory, ServiceState
 from atoll.planes.registry.model.naming import (
+    ClientView,
     Hosts,
     PublisherView,
     Selection,
     ServiceDetail,
     ServiceInfo,
     ServiceSummary,
+    SubscriberView,
     View,
 )
 from atoll.planes.registry.policy import selection
@@ -36,6 +38,7 @@ from atoll.planes.registry.policy.push_window import Agenda, Window
 from atoll.planes.registry.service.beating import BeatAnswer, Beating
 from atoll.planes.registry.service.clients import INSTANCES_PER_CLIENT_MAX, Clients
 from atoll.planes.registry.service.fuzzy_watches import FuzzySink, FuzzyWatches
+from atoll.planes.registry.service.naming_across import ClientDetail, NamingAcross
 from atoll.planes.registry.service.naming_follower import NamingFollower
 from atoll.planes.registry.service.naming_writes import Audit, NamingWrites
 from atoll.planes.registry.service.pushes import Pushes, Sink, same
@@ -98,6 +101,8 @@ class Naming(NamingWrites):
         self._wake = loop.Event()
         self.table.watch(naming_keys.LIVE, self._live_changed)
         self.beating = Beating(self, self.peers)
+        clocks = (self.clock, self.cluster_clock)
+        self.across = NamingAcross(self.peers, self.clients, self.pushes, clocks)
         self.pushes.wake = self.fuzzy.wake = self.beating.wake = self._wake.set
 
     # -------------------------------------------------------------------------------------- clients
@@ -302,6 +307,18 @@ class Naming(NamingWrites):
     def unsubscribe(self, client_id: str, key: ServiceKey, wanted: Selection) -> bool:
         """False: it was not subscribed."""
         return self.pushes.unsubscribe(client_id, key, wanted.clusters)
+
+    async def subscribers(self, key: ServiceKey) -> list[SubscriberView]:
+        """Who is subscribed to a service, on all nodes that answer."""
+        return await self.across.subscribers(key)
+
+    async def all_clients(self) -> list[ClientView]:
+        """The clients of all nodes that answer."""
+        return await self.across.all_clients()
+
+    async def client(self, client_id: str) -> ClientDetail:
+        """One client with what it registered and is subscribed to, on whichever node. Raises NOT_FOUND."""
+        return await self.across.client(client_id)
 
     def fuzzy_watch(self, client_id: str, pattern: str, sink: FuzzySink) -> list[ServiceKey]:
         """The services that match now, and from now on ``sink(notice)`` when one appears or goes."""
