@@ -33,7 +33,7 @@ THREADLESS_PLACES = re.compile(r"src/atoll/(?!runtime/)")
 NO_IO_PLACES = re.compile(
     r"src/atoll/(wire|resources|access|kit)/|src/atoll/planes/[^/]+/(model|policy)\b|src/atoll/store/api"
 )
-NO_IO_LIBRARIES = {"bcrypt", "google", "hpack", "h11", "h2", "jwt", "msgspec"}
+NO_IO_LIBRARIES = {"bcrypt", "google", "hpack", "h11", "h2", "jwt", "msgspec", "jsonschema_rs", "yaml"}
 # Each I/O library has one owner.
 OWNERS: Mapping[str, str] = {
     "grpc": r"src/atoll/store/etcd",
@@ -43,6 +43,7 @@ OWNERS: Mapping[str, str] = {
     "prometheus_client": r"src/atoll/runtime/metrics",
     "rich": r"src/atoll/cli/",
     "starlette": r"src/atoll/runtime/http_api",
+    "pymysql": r"src/atoll/runtime/mysql",
 }
 # Where a plane's modules may be loaded at first use, so that a node pays only for what it runs.
 LATE_IMPORTS = re.compile(r"src/atoll/host/catalog|^tests/|^bench/|^fuzz/|^examples/")
@@ -107,6 +108,9 @@ def test_pure_code_imports_no_library_outside_its_list() -> None:
         "rich",
         "uvloop",
         "starlette",
+        "jsonschema_rs",
+        "pymysql",
+        "yaml",
     }
     wrong = {source.path: source.imports & installed - NO_IO_LIBRARIES for source in pure}
     assert not {path: names for path, names in wrong.items() if names}

@@ -18,6 +18,7 @@ from atoll.planes.registry.model.config_listeners import Listener, Listeners, Te
 from atoll.planes.registry.model.config_patterns import Came, Pattern, Watchers, first_matches
 from atoll.planes.registry.model.config_patterns import Tell as TellPattern
 from atoll.planes.registry.model.config_view import ConfigView, Touched
+from atoll.planes.registry.policy import content_check
 from atoll.planes.registry.policy.config_search import find, page_of
 from atoll.planes.registry.service.config_capacity import ConfigCapacity
 from atoll.planes.registry.service.config_follower import ConfigFollower
@@ -27,10 +28,15 @@ from atoll.resources.actor import Actor
 from atoll.resources.config_item import ConfigItem, ConfigKey, GrayRelease
 from atoll.resources.config_views import Changed, Details, Items, Published, Search, Served
 from atoll.resources.consumer import NOBODY, Consumer
+from atoll.runtime import loop
 from atoll.runtime.clock import Clock
 from atoll.runtime.logs import Log
 from atoll.runtime.rng import Rng
 from atoll.store.api import Store
+
+CHECK_AT_ONCE_CHARS_MAX = (
+    32_768  # a longer content is checked in a thread: milliseconds are too long for the loop
+)
 
 
 def _never() -> bool:
@@ -123,6 +129,7 @@ class Configs:
         self._require_publishable(key, content)
         size_bytes = len(content.encode())
         decisions.room(self.view, key, self.limits, size_bytes)  # before its chunks are written
+        await self._require_valid(key, content, chosen)
         kept = await self.writer.content(content)
 
         def decide(stamp: Stamp) -> decisions.Decided:
@@ -196,6 +203,25 @@ class Configs:
             gray_expr=release.rule.expr if release else "",
             stale=self._parts.stale(),
         )
+
+    async def _require_valid(self, key: ConfigKey, content: str, details: Details) -> None:
+        """What does not parse as its type, or as its schema says, is refused."""
+        if details.schema:
+            content_check.require_schema(details.schema)
+        if not self.limits.check or details.force or key.is_cipher:
+            return
+        kind, schema = self.kind_and_schema(key, details)
+        if len(content) < CHECK_AT_ONCE_CHARS_MAX:
+            content_check.require(key, kind, content, schema)
+        else:
+            await loop.in_thread(content_check.require, key, kind, content, schema)
+
+    def kind_and_schema(self, key: ConfigKey, details: Details) -> tuple[str, str]:
+        """Under which type and schema a publish with ``details`` would be kept."""
+        current = self.view.item(key)
+        kind = details.type or (current.type if current is not None else "")
+        schema = (current.schema if current is not None else "") if details.schema is None else details.schema
+        return decisions.kind_of(kind), schema
 
     def _may_create(self, key: ConfigKey, details: Details) -> bool:
         if details.gray is None:
