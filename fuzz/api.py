@@ -67,16 +67,16 @@ def keep(name: str, sent: Sent) -> Path:
     return file
 
 
-def aimed(fields: Any, pick: random.Random) -> Any:
+def aimed(fields: Any, pick: random.Random, text_chars_max: int = 1_000_000) -> Any:
     """``fields`` of a query or a body, some of them naming what exists."""
     if not isinstance(fields, dict):
         return fields
-    return {name: _aimed(name, value, pick) for name, value in fields.items()}
+    return {name: _aimed(name, value, pick, text_chars_max) for name, value in fields.items()}
 
 
-def _aimed(name: str, value: Any, pick: random.Random) -> Any:
+def _aimed(name: str, value: Any, pick: random.Random, text_chars_max: int) -> Any:
     if name == "content" and isinstance(value, str) and pick.random() < 0.5:
-        return pick.choice(CONTENTS)
+        return pick.choice(CONTENTS)[:text_chars_max]
     if name not in NAMES or pick.random() < 0.3:
         return value
     chosen = pick.choice(NAMES[name])

@@ -27,6 +27,7 @@ def add(commands: Any) -> None:
     registry.add_scope(every, with_group=False)
     for name, text, act in (
         ("get", "show a service with its instances", _get),
+        ("publishers", "show who registered the instances of a service", _publishers),
         ("subscribers", "show who is subscribed to a service", _subscribers),
         ("remove", "remove a service that has no instances", _remove),
     ):
@@ -106,6 +107,18 @@ async def _get(client: Client, options: argparse.Namespace) -> None:
     )
     rows = map(registry.instance_row, shown.instances)
     show.print_table(registry.INSTANCE_COLUMNS, rows, title="\ninstances")
+
+
+async def _publishers(client: Client, options: argparse.Namespace) -> None:
+    found = await Services(client).publishers(_asked(options))
+    if options.json:
+        show.print_json(found)
+        return
+    rows = (
+        (f"{each.instance.ip}:{each.instance.port}", each.instance.cluster, each.client, each.node or "-")
+        for each in found
+    )
+    show.print_table(("instance", "cluster", "client", "node"), rows)
 
 
 async def _subscribers(client: Client, options: argparse.Namespace) -> None:

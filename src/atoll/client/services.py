@@ -16,6 +16,7 @@ from atoll.resources.naming_api import (
     MemberShown,
     OverrideOrder,
     OverrideRemoval,
+    PublisherShown,
     ServiceAsked,
     ServiceChangeOrder,
     ServiceOrder,
@@ -50,6 +51,9 @@ class Services:
 
     async def update_cluster(self, order: ClusterOrder) -> Done:
         return await self._client.send("PUT", "/v1/service/cluster", order, Done)
+
+    async def publishers(self, asked: ServiceAsked) -> list[PublisherShown]:
+        return await self._client.get("/v1/service/publishers", list[PublisherShown], asked)
 
     async def subscribers(self, asked: ServiceAsked) -> Subscribers:
         return await self._client.get("/v1/service/subscribers", Subscribers, asked)

@@ -209,6 +209,14 @@ class Subscribers(msgspec.Struct, frozen=True):
     unasked: tuple[str, ...] = ()
 
 
+class PublisherShown(msgspec.Struct, frozen=True):
+    """Who registered an instance. ``node`` has the client; empty for a persistent instance."""
+
+    instance: Instance
+    client: str
+    node: str
+
+
 class MemberShown(msgspec.Struct, frozen=True):
     """One node of the cluster. ``me``: the node that answers. Addresses are ``host:port``; empty: not served."""
 

@@ -141,6 +141,8 @@ def test_an_instance_lives_by_beats() -> None:
         page = await services.every(ServicesAsked(name="sho"))
         assert [(each.key.name, each.instances, each.healthy) for each in page.services] == [("shop", 1, 1)]
         assert (await services.one(ServiceAsked("shop"))).service.ephemeral is True
+        publishers = await services.publishers(ServiceAsked("shop"))
+        assert [(each.client, each.node) for each in publishers] == [("10.0.0.5:8080#true", "n1")]
         assert (await services.deregister(asked)).removed
         assert not (await services.deregister(asked)).removed
         assert not (await services.instances(InstancesAsked("shop"))).instances

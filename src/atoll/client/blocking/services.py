@@ -17,6 +17,7 @@ from atoll.resources.naming_api import (
     MemberShown,
     OverrideOrder,
     OverrideRemoval,
+    PublisherShown,
     ServiceAsked,
     ServiceChangeOrder,
     ServiceOrder,
@@ -51,6 +52,9 @@ class Services:
 
     def update_cluster(self, order: ClusterOrder) -> Done:
         return self._client.send("PUT", "/v1/service/cluster", order, Done)
+
+    def publishers(self, asked: ServiceAsked) -> list[PublisherShown]:
+        return self._client.get("/v1/service/publishers", list[PublisherShown], asked)
 
     def subscribers(self, asked: ServiceAsked) -> Subscribers:
         return self._client.get("/v1/service/subscribers", Subscribers, asked)

@@ -34,6 +34,7 @@ from atoll.resources.naming_api import (
     InstanceAsked,
     InstanceOrder,
     InstancesAsked,
+    PublisherShown,
     ServiceAsked,
     ServicePage,
     ServicesAsked,
@@ -73,6 +74,16 @@ class NamingApi:
         declared = [
             (known, get("/v1/services", "Services.", self.every, ServicePage, ServicesAsked)),
             (read, get("/v1/service", "One, with every instance.", self.one, ServiceShown, ServiceAsked)),
+            (
+                read,
+                get(
+                    "/v1/service/publishers",
+                    "Who registered.",
+                    self.publishers,
+                    list[PublisherShown],
+                    ServiceAsked,
+                ),
+            ),
             (read, get("/v1/instances", "As a consumer gets them.", self.hosts, Hosts, InstancesAsked)),
             (read, get("/v1/instance", "One of them.", self.instance, Instance, asked)),
             (write, post("/v1/instance", "Register.", self.register, Beating, InstanceOrder)),
@@ -101,6 +112,10 @@ class NamingApi:
         detail = self._naming.service(key_named(call.fields))
         service = msgspec.structs.replace(detail.service, ephemeral=detail.ephemeral)
         return ServiceShown(service, detail.instances, self._naming.stale)
+
+    async def publishers(self, call: Call) -> list[PublisherShown]:
+        found = self._naming.publishers(key_named(call.fields))
+        return [PublisherShown(each.instance, each.client, each.node) for each in found]
 
     # ----------------------------------------------------------------------------------------- instances
 
