@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from atoll.runtime import net
 from atoll.runtime.net import Address
@@ -49,7 +49,7 @@ async def connect(host: str, port: int, secure: ssl.SSLContext | None, within_s:
 
 
 class Acceptor:
-    """A listening socket; ``serve(stream)`` runs as a task of its own for every connection. Made by ``accept``."""
+    """A listening socket. Made by ``accept``."""
 
     def __init__(self, server: asyncio.Server, address: Address) -> None:
         self._server = server
@@ -64,12 +64,14 @@ async def accept(
     address: Address,
     option: str,
     secure: ssl.SSLContext | None,
-    serve: Callable[[Stream], Awaitable[None]],
+    begin: Callable[[Stream], object],
 ) -> Acceptor:
-    """Bind ``address``; ``option`` is the one that moves it, for the error's text. Raises ``AtollError``."""
+    """Bind ``address`` and call ``begin`` with every connection. ``option`` is the one that moves the address, for the
+    error's text. Raises ``AtollError``.
+    """
 
-    async def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await serve(Stream(reader, writer))
+    def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        begin(Stream(reader, writer))
 
     sock = net.listen(address, option)
-    return Acceptor(await asyncio.start_server(begin, sock=sock, ssl=secure), net.bound_address(sock))
+    return Acceptor(await asyncio.start_server(accepted, sock=sock, ssl=secure), net.bound_address(sock))

@@ -105,10 +105,11 @@ class Nodes:
         """Raises ``AtollError``: the port, the certificates, the store."""
         files = self._parts.place.certificates
         secure = tls.server_context(files.certificate, files.key, files.ca) if files.certificate else None
-        self._acceptor = await streams.accept(self._parts.place.listen, OPTION, secure, self._serve)
+        self._acceptor = await streams.accept(self._parts.place.listen, OPTION, secure, self._begin)
         address = self._parts.place.reached_at or str(self._acceptor.address)
         me = msgspec.structs.replace(self._parts.peers.me, nodes=address)
         self._membership = Membership(self._parts.store, me, self._take_members)
+        self._parts.peers.be(me)
         self._parts.peers.reach(self._ask)
         self._table.on_news = self._wake_all
         self._table.on_silent = self._cut
@@ -182,6 +183,9 @@ class Nodes:
         await self._serve(stream)
 
     # ---------------------------------------------------------------------------------------------- links
+
+    def _begin(self, stream: Stream) -> None:
+        self._parts.tasks.start("link from a node", self._serve(stream))
 
     async def _serve(self, stream: Stream) -> None:
         """A link from its beginning to its end, whoever dialled."""
