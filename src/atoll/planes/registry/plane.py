@@ -19,6 +19,7 @@ from atoll.planes.registry.policy.control import ConnectionRule, Control, parse_
 from atoll.planes.registry.service import access
 from atoll.planes.registry.service.configs import ConfigParts, Configs
 from atoll.planes.registry.service.connected import Connected
+from atoll.planes.registry.service.listener_views import ListenerViews
 from atoll.planes.registry.service.locks import Locks
 from atoll.planes.registry.service.namespaces import Namespaces
 from atoll.planes.registry.service.naming import Chosen, Naming, NamingParts
@@ -152,6 +153,7 @@ async def _registry(ground: Ground, opened: access.Access) -> Registry:
         locks=Locks(ground.store),
         connected=Connected(),
         control=_control(ground.settings),
+        listener_views=ListenerViews(configs, peers),
         peers=peers,
         clock=clock,
         metrics=ground.metrics,

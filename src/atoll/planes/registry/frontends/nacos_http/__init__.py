@@ -20,6 +20,10 @@ from atoll.planes.registry.frontends.nacos_http.instances import Instances
 from atoll.planes.registry.frontends.nacos_http.items import Items
 from atoll.planes.registry.frontends.nacos_http.listening import HELD_MAX, Listening
 from atoll.planes.registry.frontends.nacos_http.namespaces import NamespacesApi
+from atoll.planes.registry.frontends.nacos_http.operator import Operator
+from atoll.planes.registry.frontends.nacos_http.overrides import Overrides
+from atoll.planes.registry.frontends.nacos_http.records import Records
+from atoll.planes.registry.frontends.nacos_http.services import Services
 from atoll.planes.registry.frontends.udp import UdpPush
 from atoll.planes.registry.service.pushes import Push
 from atoll.planes.registry.service.registry import Registry
@@ -77,6 +81,10 @@ def operations(registry: Registry, udp: UdpPush, doors: Doors) -> dict[str, Oper
         **AccountsApi(registry.accounts, doors).operations(),
         **NamespacesApi(registry.namespaces, doors).operations(),
         **Core(registry).operations(),
+        **Operator(registry, udp, doors).operations(),
+        **Overrides(registry.naming).operations(),
+        **Records(registry).operations(),
+        **Services(registry.naming).operations(),
     }
 
 

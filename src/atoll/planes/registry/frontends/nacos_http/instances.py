@@ -77,7 +77,7 @@ class Instances:
         if instance.ephemeral:
             self._naming.register_beating(key, instance, client_of(call, instance.id))
         else:
-            raise _persistent()
+            await self._naming.register_persistent(call.actor, key, instance)
 
     async def register_or_beat(self, call: Call) -> str:
         if not call.flag("heartBeat", False):
@@ -92,7 +92,7 @@ class Instances:
         if self._ephemeral(call):
             await self._naming.deregister_beating(key, identity)
         else:
-            raise _persistent()
+            await self._naming.deregister_persistent(call.actor, key, identity)
         return "ok"
 
     def _ephemeral(self, call: Call) -> bool:
@@ -194,10 +194,6 @@ def _matched(hosts: tuple[Instance, ...], identity: InstanceId) -> Instance:
         if (each.ip, each.port) == (identity.ip, identity.port):
             return each
     raise AtollError(Code.NOT_FOUND, "no matched ip found!", reason=Reason.INSTANCE_NOT_FOUND)
-
-
-def _persistent() -> AtollError:
-    return AtollError(Code.UNAVAILABLE, "persistent instances are not served yet")
 
 
 def _truth(value: bool) -> str:
