@@ -76,6 +76,8 @@ def announcement(node: Node) -> str:
     for face in [face for plane in state.planes for face in plane.faces]:
         addresses = [str(state.listeners[each.removeprefix("listen_")].address) for each in face.listens]
         lines.append(f"  {face.title:13} {', '.join(addresses)}")
+    for title, address in [each for plane in state.planes for each in plane.also.items()]:
+        lines.append(f"  {title:13} {address}")
     lines.append(f"  console, API  {scheme}://{state.listeners['api'].address}/")
     lines.append(f"  store         {state.opened.url}")
     lines += [f"  note          {remark}" for remark in state.remarks]

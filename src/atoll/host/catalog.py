@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import quote
@@ -139,6 +139,7 @@ class Started:
     jobs: Sequence[Job] = ()  # for the node that leads
     sessions: Sessions | None = None  # who knows the users' tokens of the HTTP API
     listening: Callable[[Addresses], None] = _nobody
+    also: Addresses = field(default_factory=dict)
     leave: Callable[[], None] = _nowhere
     stop: Callable[[float], Awaitable[None]] = _nothing
 
@@ -272,6 +273,7 @@ async def _registry(context: Context) -> Started:
         jobs=jobs,
         sessions=opened.user_of,
         listening=opened.listening,
+        also={"other nodes": opened.nodes.address} if opened.nodes is not None else {},
         leave=nacos.leave,
         stop=opened.close,
     )

@@ -98,6 +98,7 @@ class Nodes:
         self._acceptor: Acceptor | None = None
         self._membership: Membership | None = None
         self._closed = False
+        self.address = parts.place.listen
         self.on_store: Callable[[bool], None] = lambda answers: None  # after every look at the store
         self._log = Log("nodes")
 
@@ -106,7 +107,8 @@ class Nodes:
         files = self._parts.place.certificates
         secure = tls.server_context(files.certificate, files.key, files.ca) if files.certificate else None
         self._acceptor = await streams.accept(self._parts.place.listen, OPTION, secure, self._begin)
-        address = self._parts.place.reached_at or str(self._acceptor.address)
+        self.address = self._acceptor.address
+        address = self._parts.place.reached_at or str(self.address)
         me = msgspec.structs.replace(self._parts.peers.me, nodes=address)
         self._membership = Membership(self._parts.store, me, self._take_members)
         self._parts.peers.be(me)
