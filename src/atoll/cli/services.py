@@ -1,4 +1,4 @@
-"""``atoll service``: services, what is fixed about them, who is subscribed; ``atoll members``: the nodes."""
+"""``atoll service``: services, what is fixed about them, who is subscribed; ``atoll members`` and ``clients``."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ _KINDS = {"ephemeral": True, "persistent": False}
 
 def add(commands: Any) -> None:
     registry.action(commands, "members", "list the nodes of the cluster", _members)
+    registry.action(commands, "clients", "list the clients of all nodes", _clients)
     actions = registry.group(commands, "service", "list and look after services")
     every = registry.action(actions, "list", "list services", _list)
     every.add_argument("--name", default="", metavar="TEXT", help="contained in the name")
@@ -68,6 +69,28 @@ async def _members(client: Client, options: argparse.Namespace) -> None:
         for each in found
     )
     show.print_table(("node", "Nacos API", "for nodes", "release"), rows)
+
+
+async def _clients(client: Client, options: argparse.Namespace) -> None:
+    found = await Services(client).clients()
+    if options.json:
+        show.print_json(found)
+        return
+    rows = (
+        (
+            each.id,
+            each.node,
+            each.kind,
+            each.app or "-",
+            each.version or "-",
+            str(each.published),
+            str(each.subscribed),
+            show.moment(each.opened_s),
+        )
+        for each in found
+    )
+    columns = ("client", "node", "kind", "application", "version", "registered", "subscribed", "since")
+    show.print_table(columns, rows)
 
 
 async def _list(client: Client, options: argparse.Namespace) -> None:
@@ -136,11 +159,10 @@ async def _subscribers(client: Client, options: argparse.Namespace) -> None:
             show.moment(each.pushed_s),
             show.moment(each.acknowledged_s),
         )
-        for each in found.subscribers
+        for each in found
     )
     columns = ("client", "address", "application", "version", "node", "told", "acknowledged")
     show.print_table(columns, rows)
-    registry.warn_unasked(found.unasked)
 
 
 async def _create(client: Client, options: argparse.Namespace) -> None:

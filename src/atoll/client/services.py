@@ -7,6 +7,7 @@ from atoll.resources.config_api import Removed
 from atoll.resources.instance import Instance
 from atoll.resources.naming_api import (
     Beating,
+    ClientShown,
     ClusterOrder,
     HealthOrder,
     Hosts,
@@ -23,7 +24,7 @@ from atoll.resources.naming_api import (
     ServicePage,
     ServicesAsked,
     ServiceShown,
-    Subscribers,
+    SubscriberShown,
 )
 from atoll.resources.node import Done
 
@@ -55,8 +56,12 @@ class Services:
     async def publishers(self, asked: ServiceAsked) -> list[PublisherShown]:
         return await self._client.get("/v1/service/publishers", list[PublisherShown], asked)
 
-    async def subscribers(self, asked: ServiceAsked) -> Subscribers:
-        return await self._client.get("/v1/service/subscribers", Subscribers, asked)
+    async def subscribers(self, asked: ServiceAsked) -> list[SubscriberShown]:
+        return await self._client.get("/v1/service/subscribers", list[SubscriberShown], asked)
+
+    async def clients(self) -> list[ClientShown]:
+        """Of all nodes."""
+        return await self._client.get("/v1/clients", list[ClientShown])
 
     async def instances(self, asked: InstancesAsked) -> Hosts:
         """Those that a consumer is given."""

@@ -201,12 +201,19 @@ class SubscriberShown(msgspec.Struct, frozen=True):
     acknowledged_s: float = 0.0
 
 
-class Subscribers(msgspec.Struct, frozen=True):
-    """``unasked``: nodes that did not answer, whose subscribers are missing here."""
+class ClientShown(msgspec.Struct, frozen=True):
+    """A client of some node: ``kind`` is what keeps it alive, a ``connection``, a ``beat`` or ``poll``. Unix times."""
 
-    key: ServiceKey
-    subscribers: tuple[SubscriberShown, ...]
-    unasked: tuple[str, ...] = ()
+    id: str
+    node: str
+    kind: str
+    address: str
+    app: str
+    version: str
+    opened_s: float
+    updated_s: float
+    published: int
+    subscribed: int
 
 
 class PublisherShown(msgspec.Struct, frozen=True):

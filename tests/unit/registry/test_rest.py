@@ -327,6 +327,12 @@ def test_an_application_follows_and_registers_as_a_user() -> None:
             registry = Registry(url, Options(user="app", password="app's", app="shop"))
             config = await registry.follow_config("a")
             service = await registry.follow_service("shop")
+            subscribers = await Services(kit.client).subscribers(ServiceAsked("shop"))
+            assert [(each.app, each.node, each.version) for each in subscribers] == [
+                ("shop", "n1", "atoll-api")
+            ]
+            clients = await Services(kit.client).clients()
+            assert [(each.app, each.kind, each.subscribed) for each in clients] == [("shop", "connection", 1)]
             await registry.register(InstanceOrder("shop", "10.0.0.5", 8080))
             await _until(lambda: service.value is not None and service.value.instances)
             await Configs(kit.client).publish(PublishOrder("a", "two"))

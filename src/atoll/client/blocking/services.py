@@ -8,6 +8,7 @@ from atoll.resources.config_api import Removed
 from atoll.resources.instance import Instance
 from atoll.resources.naming_api import (
     Beating,
+    ClientShown,
     ClusterOrder,
     HealthOrder,
     Hosts,
@@ -24,7 +25,7 @@ from atoll.resources.naming_api import (
     ServicePage,
     ServicesAsked,
     ServiceShown,
-    Subscribers,
+    SubscriberShown,
 )
 from atoll.resources.node import Done
 
@@ -56,8 +57,12 @@ class Services:
     def publishers(self, asked: ServiceAsked) -> list[PublisherShown]:
         return self._client.get("/v1/service/publishers", list[PublisherShown], asked)
 
-    def subscribers(self, asked: ServiceAsked) -> Subscribers:
-        return self._client.get("/v1/service/subscribers", Subscribers, asked)
+    def subscribers(self, asked: ServiceAsked) -> list[SubscriberShown]:
+        return self._client.get("/v1/service/subscribers", list[SubscriberShown], asked)
+
+    def clients(self) -> list[ClientShown]:
+        """Of all nodes."""
+        return self._client.get("/v1/clients", list[ClientShown])
 
     def instances(self, asked: InstancesAsked) -> Hosts:
         """Those that a consumer is given."""

@@ -14,6 +14,7 @@ from atoll.planes.registry.frontends.rest import naming_shapes as shapes
 from atoll.planes.registry.frontends.rest.door import (
     Call,
     Door,
+    administering,
     delete,
     get,
     known,
@@ -30,6 +31,7 @@ from atoll.resources.config_api import Removed
 from atoll.resources.instance import Instance, InstanceId
 from atoll.resources.naming_api import (
     Beating,
+    ClientShown,
     Hosts,
     InstanceAsked,
     InstanceOrder,
@@ -39,6 +41,7 @@ from atoll.resources.naming_api import (
     ServicePage,
     ServicesAsked,
     ServiceShown,
+    SubscriberShown,
 )
 from atoll.resources.registry_client import Client
 from atoll.resources.service import ServiceKey, key_of
@@ -84,6 +87,17 @@ class NamingApi:
                     ServiceAsked,
                 ),
             ),
+            (
+                read,
+                get(
+                    "/v1/service/subscribers",
+                    "Who is told.",
+                    self.subscribers,
+                    list[SubscriberShown],
+                    ServiceAsked,
+                ),
+            ),
+            (administering, get("/v1/clients", "Clients of all nodes.", self.clients, list[ClientShown])),
             (read, get("/v1/instances", "As a consumer gets them.", self.hosts, Hosts, InstancesAsked)),
             (read, get("/v1/instance", "One of them.", self.instance, Instance, asked)),
             (write, post("/v1/instance", "Register.", self.register, Beating, InstanceOrder)),
@@ -116,6 +130,12 @@ class NamingApi:
     async def publishers(self, call: Call) -> list[PublisherShown]:
         found = self._naming.publishers(key_named(call.fields))
         return [PublisherShown(each.instance, each.client, each.node) for each in found]
+
+    async def subscribers(self, call: Call) -> list[SubscriberShown]:
+        return [shapes.subscriber(each) for each in await self._naming.subscribers(key_named(call.fields))]
+
+    async def clients(self, call: Call) -> list[ClientShown]:
+        return [shapes.client(each) for each in await self._naming.all_clients()]
 
     # ----------------------------------------------------------------------------------------- instances
 

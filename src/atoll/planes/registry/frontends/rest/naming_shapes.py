@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from atoll.planes.registry.model.naming import ServiceInfo, ServiceSummary, SubscriberView
+from atoll.planes.registry.model.naming import ClientView, ServiceInfo, ServiceSummary, SubscriberView
 from atoll.resources import naming_api as shown
 
 
@@ -24,4 +24,19 @@ def subscriber(found: SubscriberView) -> shown.SubscriberShown:
         clusters=found.clusters,
         pushed_s=found.pushed_s,
         acknowledged_s=found.acknowledged_s,
+    )
+
+
+def client(found: ClientView) -> shown.ClientShown:
+    return shown.ClientShown(
+        id=found.id,
+        node=found.node,
+        kind=found.kind,
+        address=found.address,
+        app=found.app,
+        version=found.version,
+        opened_s=found.opened_s,
+        updated_s=found.updated_s,
+        published=found.published,
+        subscribed=found.subscribed,
     )
