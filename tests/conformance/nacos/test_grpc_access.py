@@ -25,6 +25,7 @@ GUARDED = [
 BODIES: dict[str, dict[str, Any]] = {
     "InstanceRequest": {"type": "registerInstance", "instance": {"ip": "1.1.1.1", "port": 80}},
     "PersistentInstanceRequest": {
+        "serviceName": "persistent",
         "type": "registerInstance",
         "instance": {"ip": "1.1.1.1", "port": 80, "ephemeral": False},
     },

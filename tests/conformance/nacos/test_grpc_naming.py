@@ -228,6 +228,45 @@ def test_a_client_that_answers_nothing_is_sent_one_list_and_then_the_newest(
         assert hosts(newest.body["serviceInfo"]) == ["10.0.1.19:80"]
 
 
+# -------------------------------------------------------------------------------------------- persistent
+
+
+def persistent(client: Raw, service: str, kind: str = "registerInstance", **instance: Any) -> dict[str, Any]:
+    fields = {"ip": "10.0.0.1", "port": 80, "ephemeral": False, **instance}
+    return client.ask(
+        "PersistentInstanceRequest", serviceName=service, groupName="G", type=kind, instance=fields
+    )
+
+
+def test_a_persistent_instance_outlives_its_client(served: Served, other: Raw) -> None:
+    with Raw(served.address).set_up() as client:
+        answer = persistent(client, "lasting", metadata={"a": "b"})
+        assert (answer["_type"], answer["type"], answer["success"]) == (
+            "InstanceResponse",
+            "registerInstance",
+            True,
+        )
+        client.register("passing", "10.0.0.1")
+    other.subscribe("passing")
+    wait_until(lambda: listed(other, "passing") == [], WITHIN_S, "the client to be gone")
+    (host,) = other.ask("ServiceQueryRequest", serviceName="lasting", groupName="G")["serviceInfo"]["hosts"]
+    assert (host["ip"], host["ephemeral"], host["metadata"]) == ("10.0.0.1", False, {"a": "b"})
+    assert persistent(other, "lasting", "deregisterInstance")["success"]
+    assert persistent(other, "lasting", "deregisterInstance")["success"], "once more is fine"
+    assert listed(other, "lasting") == []
+
+
+def test_a_service_has_one_kind_of_instance(client: Raw) -> None:
+    assert persistent(client, "kind-p")["success"]
+    refused = client.register("kind-p", "10.0.0.2")
+    assert (refused["_type"], refused["errorCode"]) == ("InstanceResponse", 400)
+    assert client.register("kind-e", "10.0.0.2")["success"]
+    refused = persistent(client, "kind-e")
+    assert (refused["_type"], refused["errorCode"]) == ("InstanceResponse", 400)
+    assert persistent(client, "kind-x", ephemeral=True)["errorCode"] == 400
+    assert persistent(client, "kind-x", "modify")["errorCode"] == 400
+
+
 # ------------------------------------------------------------------------------------------------- lists
 
 

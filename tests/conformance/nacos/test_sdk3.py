@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.conformance.nacos.conftest import ALONE, Servers
+from tests.conformance.nacos.conftest import Servers
 
 pytestmark = pytest.mark.peers
 
@@ -47,6 +47,7 @@ SEEN: dict[str, Any] = {
     "get_service": ["got", "sdk3", ["10.0.0.1:80"]],
     "list_services": [[3, ["listed-0", "listed-1"]], [3, ["listed-2"]]],
     "healthy_only": [[], ["10.0.0.1:80"]],
+    "persistent": [True, ["10.0.0.1:80"], True, []],
     "wrong_parameters": [400, 400, 400],
     "naming_health": [True, True],
     "shutdown": [["10.0.0.1:80"], []],
@@ -54,7 +55,6 @@ SEEN: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("servers", [ALONE], indirect=True)
 def test_every_public_method_does_what_it_says(
     servers: Servers, foreign_python: Callable[[str], Any], tmp_path: Path
 ) -> None:

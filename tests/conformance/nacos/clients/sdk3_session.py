@@ -284,6 +284,18 @@ async def healthy_only(pair):
 
 
 @step
+async def persistent(pair):
+    registered = await pair.naming.register_instance(instance("kept", "10.0.0.1", ephemeral=False))
+    seen = await until(lambda: pair.listed("kept"), ["10.0.0.1:80"])
+    gone = await pair.naming.deregister_instance(
+        DeregisterInstanceParam(
+            service_name="kept", group_name=GROUP, ip="10.0.0.1", port=80, ephemeral=False
+        )
+    )
+    return [registered, seen, gone, await until(lambda: pair.listed("kept"), [])]
+
+
+@step
 async def wrong_parameters(pair):
     return [
         await refused(pair.naming.register_instance(instance("a b", "10.0.0.1"))),

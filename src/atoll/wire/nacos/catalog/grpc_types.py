@@ -113,9 +113,10 @@ _NAMING = (
         "naming",
         Way.UNARY,
         "InstanceResponse",
-        permit=NAMING_W,
-        point="RemoteNamingInstanceRegisterDeregister",
-    ).absent("not yet: persistent instances are registered over HTTP"),
+        requests.InstanceRequest,
+        NAMING_W,
+        "RemoteNamingInstanceRegisterDeregister",
+    ),
     _unary("naming", requests.BatchInstanceRequest, NAMING_W, "RemoteNamingInstanceBatchRegister"),
     _unary("naming", requests.SubscribeServiceRequest, NAMING_R, "RemoteNamingServiceSubscribeUnSubscribe"),
     _unary(

@@ -63,7 +63,7 @@ class NamingHandlers:
             "ServiceQueryRequest": self.query,
             "ServiceListRequest": self.services,
         }
-        self.later: Mapping[str, LaterHandler] = {}
+        self.later: Mapping[str, LaterHandler] = {"PersistentInstanceRequest": self.persistent}
 
     # ----------------------------------------------------------------------------------- registering
 
@@ -84,6 +84,17 @@ class NamingHandlers:
         wanted = [_instance(each, ephemeral=True) for each in request.instances or ()]
         self._naming.register(asked.connection.id, key, wanted)
         return _DONE[BATCH_REGISTER]
+
+    async def persistent(self, asked: Asked, request: requests.InstanceRequest) -> bytes:
+        key = self._key(asked, request)
+        instance = _instance(request.instance, ephemeral=False)
+        if request.type == REGISTER:
+            await self._naming.register_persistent(asked.actor(), key, instance)
+        elif request.type == DEREGISTER:
+            await self._naming.deregister_persistent(asked.actor(), key, instance.id)
+        else:
+            raise _unsupported(request.type)
+        return _DONE[request.type]
 
     def _key(
         self, asked: Asked, request: requests.InstanceRequest | requests.BatchInstanceRequest

@@ -21,7 +21,7 @@ from atoll.wire.nacos import answers, payload, requests
 from atoll.wire.nacos.payload import Envelope, Payload, PayloadFault
 from atoll.wire.nacos.requests import Body, BodyFault, texts_of
 
-ABILITIES: Mapping[str, bool] = {"supportPersistentInstanceByGrpc": False, "fuzzyWatch": True, "lock": True}
+ABILITIES: Mapping[str, bool] = {"supportPersistentInstanceByGrpc": True, "fuzzyWatch": True, "lock": True}
 """Exactly what is there: a client refuses to ask for what is not announced."""
 
 LABELS_MAX = 64
