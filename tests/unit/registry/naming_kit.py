@@ -5,7 +5,9 @@ Rule: everything is real but the clock and the audit entry, which is a plain put
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +20,7 @@ from atoll.resources.registry_client import Client
 from atoll.resources.service import ServiceKey
 from atoll.runtime import loop
 from atoll.runtime.logs import Log
+from atoll.runtime.net import Address
 from atoll.runtime.tasks import Tasks
 from atoll.store.api import RESERVED_PREFIX, Put, Store
 from atoll.store.ephemeral import EphemeralTable, Identity
@@ -125,3 +128,18 @@ def on_a_node(scenario: Callable[[Bench], Awaitable[None] | None], chosen: Chose
 
     loop.run(run())
     assert not failures
+
+
+@contextlib.asynccontextmanager
+async def serving(answer: bytes) -> AsyncIterator[tuple[Address, bytearray]]:
+    """A listener on loopback that answers whatever it is sent with ``answer``; and what it was sent."""
+    heard = bytearray()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.extend(await reader.read(65_536))
+        writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield Address(*server.sockets[0].getsockname()[:2]), heard

@@ -23,6 +23,8 @@ from atoll.planes.registry.service.listener_views import ListenerViews
 from atoll.planes.registry.service.locks import Locks
 from atoll.planes.registry.service.namespaces import Namespaces
 from atoll.planes.registry.service.naming import Chosen, Naming, NamingParts
+from atoll.planes.registry.service.override_cleaning import OverrideCleaner
+from atoll.planes.registry.service.probes import Prober
 from atoll.planes.registry.service.registry import Registry
 from atoll.planes.registry.settings import Settings
 from atoll.runtime.clock import Clock
@@ -101,6 +103,7 @@ async def open_plane(ground: Ground) -> Opened:
     )
     registry = await _registry(ground, opened)
     sealer = Sealer(ground.store, ground.clock)
+    cleaner = OverrideCleaner(registry.naming, ground.store)
     nacos = nacos_grpc.open_api(registry)
     ground.tasks.start("nacos connections", nacos.run())
     http = nacos_http.open_http(registry, ground.address, ground.settings.http)
@@ -111,7 +114,15 @@ async def open_plane(ground: Ground) -> Opened:
     if ground.place is not None:
         nodes = await _join(ground, ground.place, registry, nacos)
         undo.append(nodes.close)
-    return Opened(registry, nacos, http, rest.endpoints(registry), [(sealer.name, sealer.run)], nodes, undo)
+    return Opened(
+        registry,
+        nacos,
+        http,
+        rest.endpoints(registry),
+        [(sealer.name, sealer.run), (cleaner.name, cleaner.run)],
+        nodes,
+        undo,
+    )
 
 
 async def _join(ground: Ground, place: Place, registry: Registry, nacos: NacosGrpc) -> Nodes:
@@ -141,6 +152,7 @@ async def _registry(ground: Ground, opened: access.Access) -> Registry:
     start("naming in the store", naming.follower.follow())
     start("beats of other nodes", naming.beating.run())
     start("time of all nodes", naming.across.run())
+    start("probes", Prober(naming, system_rng()).run())
     start("configuration", configs.follow())
     return Registry(
         naming=naming,

@@ -13,7 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from atoll.errors import AtollError, Code, Reason
-from atoll.planes.registry.model import naming_keys, selectors, switches
+from atoll.planes.registry.model import checkers, naming_keys, selectors, switches
 from atoll.planes.registry.model.directory import Directory, ServiceState
 from atoll.planes.registry.model.naming_keys import Part
 from atoll.planes.registry.model.switches import Labels
@@ -123,6 +123,8 @@ def update_cluster(directory: Directory, key: ServiceKey, cluster: Cluster) -> W
 
 def _write_service(state: ServiceState | None, service: Service, action: str) -> Write:
     services.check(service)
+    for cluster in service.clusters.values():
+        checkers.check(cluster.checker)
     selectors.labels_in(service.selector)
     at = naming_keys.stored_service(service.key)
     old = state.record if state is not None else None

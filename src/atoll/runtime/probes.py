@@ -1,0 +1,139 @@
+"""Signs of life of other programs: a TCP connection, an HTTP status, a MySQL statement.
+
+Rule: a probe never takes longer than its bounds, and what it met is a value or ``ProbeFailed``: ``refused`` where the
+other side said no, otherwise it may have been a busy moment. MySQL's driver (``pymysql``) is loaded at first use and
+runs in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import time
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import h11
+
+from atoll.runtime import streams
+from atoll.runtime.net import Address
+
+T = TypeVar("T")
+
+CONNECT_WITHIN_S = 0.5
+HTTP_WITHIN_S = 2.0
+MYSQL_WITHIN_S = 2.0
+HEAD_BYTES_MAX = 65_536
+
+
+class ProbeFailed(Exception):
+    """No sign of life. ``refused``: the other side said no."""
+
+    def __init__(self, text: str, refused: bool, took_s: float) -> None:
+        super().__init__(text)
+        self.refused = refused
+        self.took_s = took_s
+
+
+@dataclass(frozen=True)
+class Answer:
+    """``value``: None (TCP), the status (HTTP), the first row (MySQL)."""
+
+    value: Any
+    took_s: float
+
+
+@dataclass(frozen=True)
+class HttpProbe:
+    target: str
+    headers: Mapping[str, str]  # names in lower case
+
+
+@dataclass(frozen=True)
+class MysqlProbe:
+    user: str
+    password: str
+    statement: str
+
+
+async def tcp(address: Address) -> Answer:
+    """A connection is accepted. Raises ``ProbeFailed``."""
+    return await _timed(_tcp(address), CONNECT_WITHIN_S)
+
+
+async def http(address: Address, asked: HttpProbe) -> Answer:
+    """The status of a GET. Raises ``ProbeFailed``."""
+    return await _timed(_http(address, asked), HTTP_WITHIN_S)
+
+
+async def mysql(address: Address, asked: MysqlProbe) -> Answer:
+    """The first row that ``statement`` gives, empty where there is none. Raises ``ProbeFailed``."""
+    return await _timed(asyncio.to_thread(_mysql, address, asked), MYSQL_WITHIN_S * 2)
+
+
+async def _timed(going: Awaitable[Any], within_s: float) -> Answer:
+    start_s = time.monotonic()
+    try:
+        async with asyncio.timeout(within_s):
+            value = await going
+    except ConnectionRefusedError as error:
+        raise ProbeFailed("connection refused", True, time.monotonic() - start_s) from error
+    except TimeoutError as error:
+        raise ProbeFailed(f"no answer within {within_s:g} s", False, time.monotonic() - start_s) from error
+    except OSError as error:
+        text = error.strerror or str(error)
+        raise ProbeFailed(text, False, time.monotonic() - start_s) from error
+    except h11.ProtocolError as error:
+        raise ProbeFailed(f"no HTTP: {error}", True, time.monotonic() - start_s) from error
+    except _Refused as error:
+        raise ProbeFailed(str(error), True, time.monotonic() - start_s) from error
+    return Answer(value, time.monotonic() - start_s)
+
+
+async def _tcp(address: Address) -> None:
+    stream = await streams.connect(address.host, address.port, None, CONNECT_WITHIN_S)
+    stream.cut()
+
+
+async def _http(address: Address, asked: HttpProbe) -> int:
+    wire = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES_MAX)
+    headers = {"host": str(address), "connection": "close", **asked.headers}
+    request = h11.Request(method="GET", target=asked.target, headers=list(headers.items()))
+    data = (wire.send(request) or b"") + (wire.send(h11.EndOfMessage()) or b"")
+    stream = await streams.connect(address.host, address.port, None, CONNECT_WITHIN_S)
+    try:
+        await stream.write(data)
+        while not isinstance(event := wire.next_event(), h11.Response):
+            if event is h11.NEED_DATA:
+                wire.receive_data(await stream.read(HTTP_WITHIN_S))
+    finally:
+        stream.cut()
+    return event.status_code
+
+
+class _Refused(Exception):
+    """The database answered, and said no."""
+
+
+def _mysql(address: Address, asked: MysqlProbe) -> tuple[Any, ...]:
+    driver = importlib.import_module("pymysql")
+    try:
+        connection = driver.connect(
+            host=address.host,
+            port=address.port,
+            user=asked.user,
+            password=asked.password,
+            connect_timeout=1,
+            read_timeout=MYSQL_WITHIN_S,
+            write_timeout=MYSQL_WITHIN_S,
+        )
+        with connection, connection.cursor() as cursor:
+            cursor.execute(asked.statement)
+            return tuple(cursor.fetchone() or ())
+    except driver.OperationalError as error:
+        if isinstance(error.__cause__ or error.__context__, OSError):
+            raise (error.__cause__ or error.__context__) from error
+        raise _Refused(f"{error}") from error
+    except driver.MySQLError as error:
+        raise _Refused(f"{error}") from error
