@@ -14,9 +14,8 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import h11
-
-from atoll.runtime import streams
+from atoll.errors import AtollError
+from atoll.runtime import http_client, streams
 from atoll.runtime.net import Address
 
 T = TypeVar("T")
@@ -24,7 +23,6 @@ T = TypeVar("T")
 CONNECT_WITHIN_S = 0.5
 HTTP_WITHIN_S = 2.0
 MYSQL_WITHIN_S = 2.0
-HEAD_BYTES_MAX = 65_536
 
 
 class ProbeFailed(Exception):
@@ -84,8 +82,6 @@ async def _timed(going: Awaitable[Any], within_s: float) -> Answer:
     except OSError as error:
         text = error.strerror or str(error)
         raise ProbeFailed(text, False, time.monotonic() - start_s) from error
-    except h11.ProtocolError as error:
-        raise ProbeFailed(f"no HTTP: {error}", True, time.monotonic() - start_s) from error
     except _Refused as error:
         raise ProbeFailed(str(error), True, time.monotonic() - start_s) from error
     return Answer(value, time.monotonic() - start_s)
@@ -97,23 +93,18 @@ async def _tcp(address: Address) -> None:
 
 
 async def _http(address: Address, asked: HttpProbe) -> int:
-    wire = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES_MAX)
-    headers = {"host": str(address), "connection": "close", **asked.headers}
-    request = h11.Request(method="GET", target=asked.target, headers=list(headers.items()))
-    data = (wire.send(request) or b"") + (wire.send(h11.EndOfMessage()) or b"")
-    stream = await streams.connect(address.host, address.port, None, CONNECT_WITHIN_S)
+    request = http_client.HttpRequest("GET", asked.target, asked.headers, within_s=HTTP_WITHIN_S)
     try:
-        await stream.write(data)
-        while not isinstance(event := wire.next_event(), h11.Response):
-            if event is h11.NEED_DATA:
-                wire.receive_data(await stream.read(HTTP_WITHIN_S))
-    finally:
-        stream.cut()
-    return event.status_code
+        async with http_client.open_answer(f"http://{address}", request) as answer:
+            return answer.status
+    except AtollError as error:
+        if isinstance(error.__cause__, OSError):  # a TimeoutError is one
+            raise error.__cause__ from error
+        raise _Refused(error.message) from error
 
 
 class _Refused(Exception):
-    """The database answered, and said no."""
+    """The other side answered, and it was a no."""
 
 
 def _mysql(address: Address, asked: MysqlProbe) -> tuple[Any, ...]:
