@@ -150,7 +150,9 @@ def test_health_is_set_by_hand_only_where_nothing_probes(checker: str) -> None:
     async def scenario(bench: Bench) -> None:
         naming = bench.naming
         await naming.register_persistent(ANN, KEY, at(1, ephemeral=False))
-        await naming.update_cluster(ANN, KEY, Cluster(checker=HealthChecker(checker)))
+        await naming.update_cluster(
+            ANN, KEY, Cluster(checker=HealthChecker(checker, user="u", command="select 1"))
+        )
         setting = naming.set_health(ANN, KEY, at(1).id, False)
         if checker == "NONE":
             assert await setting > 0
