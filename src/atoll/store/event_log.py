@@ -62,6 +62,7 @@ CREATE TABLE instance (
     value TEXT NOT NULL
 );
 CREATE INDEX instance_at ON instance (at_ms);
+CREATE INDEX instance_of_subject ON instance (subject, id);
 CREATE TABLE snapshot (at_ms INTEGER PRIMARY KEY, content BLOB NOT NULL);
 INSERT INTO name VALUES (0, '');
 """
@@ -248,6 +249,15 @@ class EventLog:
             (int(after_s * 1000), int(until_s * 1000)),
         )
         return [Moved(row[0] / 1000, row[1], row[2], row[3]) for row in rows]
+
+    def moves_of(self, subject: str, until_s: float, limit: int) -> list[Moved]:
+        """The newest ``limit`` changes of one service's instances, oldest first."""
+        rows = self._ask(
+            "SELECT at_ms, instance, value FROM instance WHERE subject = (SELECT id FROM name WHERE text = ?)"
+            " AND at_ms <= ? ORDER BY id DESC LIMIT ?",
+            (subject, int(until_s * 1000), limit),
+        )
+        return [Moved(row[0] / 1000, subject, row[1], row[2]) for row in reversed(rows)]
 
     def _ask(self, question: str, values: tuple[str | int, ...]) -> list[tuple[Any, ...]]:
         self.flush()

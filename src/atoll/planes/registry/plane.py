@@ -25,6 +25,7 @@ from atoll.planes.registry.service.namespaces import Namespaces
 from atoll.planes.registry.service.naming import Chosen, Naming, NamingParts
 from atoll.planes.registry.service.override_cleaning import OverrideCleaner
 from atoll.planes.registry.service.probes import Prober
+from atoll.planes.registry.service.recorder import Recorder
 from atoll.planes.registry.service.registry import Registry
 from atoll.planes.registry.settings import Settings
 from atoll.runtime.clock import Clock
@@ -102,6 +103,9 @@ async def open_plane(ground: Ground) -> Opened:
         access.Options(),
     )
     registry = await _registry(ground, opened)
+    recorder = Recorder(registry.journal, registry.naming, registry.configs)
+    registry.journal.answer_for(registry.peers)
+    ground.tasks.start("journal", registry.journal.keep_snapshots(recorder.instances))
     sealer = Sealer(ground.store, ground.clock)
     cleaner = OverrideCleaner(registry.naming, ground.store)
     nacos = nacos_grpc.open_api(registry)

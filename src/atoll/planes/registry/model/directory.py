@@ -9,7 +9,7 @@ in the same moment, which no rule of one node can prevent.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from msgspec.structs import replace
@@ -134,6 +134,8 @@ class Directory:
         self.services: dict[ServiceKey, ServiceState] = {}
         self.switches = Switches()
         self.labels: dict[str, Mapping[str, str]] = {}
+        self.on_instance: Callable[[ServiceState, InstanceId], None] | None = None
+        """Hears of each instance that came, went or looks different, after it did."""
         self._by_bytes: dict[bytes, ServiceState] = {}
         self._shared: dict[bytes, Instance] = {}
 
@@ -156,6 +158,8 @@ class Directory:
             state.live[identity] = self._live(identity, value, lost)
             state.used = True
         state.changed()
+        if self.on_instance is not None:
+            self.on_instance(state, identity)
         return state.key
 
     def _live(self, identity: InstanceId, value: bytes, lost: bool) -> Instance:
@@ -199,17 +203,23 @@ class Directory:
             raw, identity = naming_keys.split_instance(rest)
             state = self._by_bytes.get(raw) or self._made(raw)
             _apply_to_instance(state, part, identity, kv)
+            if self.on_instance is not None:
+                self.on_instance(state, identity)
         state.changed()
         return [state.key]
 
     def reset_stored(self) -> list[ServiceKey]:
         """Forget all that the store held, to be told anew what it holds. The services that may look different."""
         for state in self.services.values():
+            touched = {**state.persistent, **state.overrides}
             state.record = None
             state.persistent.clear()
             state.overrides.clear()
             state.health.clear()
             state.changed()
+            if self.on_instance is not None:
+                for identity in touched:
+                    self.on_instance(state, identity)
         self.switches = Switches()
         self.labels.clear()
         return list(self.services)

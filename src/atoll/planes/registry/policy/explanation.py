@@ -11,22 +11,25 @@ from collections.abc import Sequence
 
 import msgspec
 
-from atoll.resources.events import Cause, Event, Explanation, Kind
+from atoll.resources.events import Cause, Event, Explanation, Kind, Moved
 
 CAUSES_MAX = 200  # of one explanation; the oldest go first
+_TOLD = ("healthy", "enabled", "weight")
 GAPS_MAX = 10
 _HINT_ONLY = ":config/"
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """What one node knows. ``pair``: of client and subject; ``changes``: of the subject; ``client``: connected and gone;
-    ``marks``: where the log was opened or lost something. All up to the time asked for.
+    """What one node knows. ``pair``: of client and subject; ``changes``: of a configuration; ``moves``: of a service's
+    instances; ``client``: connected and gone; ``marks``: where the log was opened or lost something. All up to the time
+    asked for.
     """
 
     pair: Sequence[Event]
     changes: Sequence[Event]
     client: Sequence[Event]
     marks: Sequence[Event]
+    moves: Sequence[Moved] = ()
 
 
 class _Held(msgspec.Struct):
@@ -43,7 +46,7 @@ class _Held(msgspec.Struct):
 def explain(node: str, client: str, subject: str, at_s: float, evidence: Evidence) -> Explanation:
     """The explanation that one node can give."""
     held = _held(evidence.pair, evidence.client, _HINT_ONLY in subject)
-    newest = evidence.changes[-1] if evidence.changes else None
+    newest = evidence.changes[-1].digest if evidence.changes else held.pushed or held.digest
     connected = bool(evidence.client) and evidence.client[-1].kind == Kind.CONNECTED
     return Explanation(
         node=node,
@@ -55,8 +58,8 @@ def explain(node: str, client: str, subject: str, at_s: float, evidence: Evidenc
         held=held.digest,
         held_since_s=held.since_s,
         acknowledged_s=held.acknowledged_s,
-        newest=newest.digest if newest else "",
-        verdict=_verdict(held, newest, connected),
+        newest=newest,
+        verdict=_verdict(held, newest, evidence.moves, connected),
         causes=_causes(held, evidence),
         gaps=_gaps(evidence),
     )
@@ -91,17 +94,19 @@ def _take(held: _Held, event: Event) -> None:
         held.digest, held.since_s = event.digest, event.at_s
 
 
-def _verdict(held: _Held, newest: Event | None, connected: bool) -> str:
+def _verdict(held: _Held, newest: str, moves: Sequence[Moved], connected: bool) -> str:
     if not held.digest:
         return "it held nothing that this node knows of"
-    if newest is None or newest.digest == held.digest:
-        text = "it held the newest state"
-    elif held.pushed == newest.digest:
+    if newest != held.digest and held.pushed == newest:
         text = "it was behind: the newest state had been sent, but not taken yet"
-    elif not held.subscribed:
+    elif newest != held.digest and not held.subscribed:
         text = "it was behind: it was not subscribed, so nothing was sent"
-    else:
+    elif newest != held.digest:
         text = "it was behind: the newest state had not been sent yet"
+    elif moves and moves[-1].at_s > max(held.pushed_s, held.since_s):
+        text = "it held the newest list that was sent; what changed after it was not sent yet, or made no difference to it"
+    else:
+        text = "it held the newest state"
     return text if connected else f"{text}; it was not connected any more"
 
 
@@ -119,17 +124,26 @@ _WORDS = {
 
 
 def _causes(held: _Held, evidence: Evidence) -> tuple[Cause, ...]:
-    """Everything since the connection began that led to what is held, and what came after it."""
+    """Everything since the connection began, in order, and what made the state that is held if it is older."""
     started = [event for event in evidence.client if event.kind == Kind.CONNECTED]
-    first = started[-1].id if started else 0
-    origin = [event for event in evidence.changes if event.digest == held.digest and held.digest]
-    chosen = [event for event in evidence.pair if event.id >= first]
-    chosen += [event for event in evidence.client if event.id >= first]
-    chosen += [event for event in evidence.changes if event.id >= first]
+    first, first_s = (started[-1].id, started[-1].at_s) if started else (0, 0.0)
+    chosen = [event for event in (*evidence.pair, *evidence.client, *evidence.changes) if event.id >= first]
+    origin = [event for event in evidence.changes if event.digest == held.digest]
     if origin and origin[-1].id < first:
         chosen.append(origin[-1])
     chosen.sort(key=lambda event: event.id)
-    return tuple(_cause(event) for event in chosen[-CAUSES_MAX:])
+    causes = [_cause(event) for event in chosen]
+    causes += [_moved(move) for move in evidence.moves if move.at_s >= first_s]
+    causes.sort(key=lambda cause: cause.at_s)  # stable: events of one millisecond stay in their order
+    return tuple(causes[-CAUSES_MAX:])
+
+
+def _moved(move: Moved) -> Cause:
+    if not move.value:
+        return Cause(move.at_s, "instance", f"instance {move.instance} went")
+    value = msgspec.json.decode(move.value, type=dict[str, object])
+    state = ", ".join(f"{name} {str(value[name]).lower()}" for name in _TOLD if name in value)
+    return Cause(move.at_s, "instance", f"instance {move.instance} came or changed: {state}")
 
 
 def _cause(event: Event) -> Cause:

@@ -73,6 +73,8 @@ class Configs:
         self.history = ConfigHistory(self.view, self.writer)
         self.capacity = ConfigCapacity(self.view, self.writer)
         self.observers: list[Callable[[Changed], None]] = []
+        self.on_listen: list[Callable[[str, ConfigKey, str], None]] = []  # client, item, the md5 that it has
+        self.on_told: list[Callable[[str, Changed], None]] = []  # client, what it is told
         self._parts = parts
         self._log = Log("config")
 
@@ -164,6 +166,8 @@ class Configs:
         served = self.view.entry(key).served(listener.consumer)
         md5 = served.md5 if served is not None else ""
         differs = listener.md5 != md5
+        for hear in self.on_listen:
+            hear(listener.client, key, listener.md5)
         listener.md5 = md5
         listener.gray_name = served.name if isinstance(served, GrayRelease) else ""
         self.listeners.add(key, listener)
@@ -250,6 +254,8 @@ class Configs:
         for key, change in dict(touched).items():
             entry = self.view.entry(key)
             for listener, told in self.listeners.changed(key, entry, revision):
+                for hear in self.on_told:
+                    hear(listener.client, told)
                 listener.tell(told)
             formal = Changed(key, entry.item.md5 if entry.item is not None else "", "", revision)
             for observe in self.observers:

@@ -69,8 +69,10 @@ class Journal:
         self._log.record(Kind.CHANGED, subject, "", digest, detail)
 
     def subscribed(self, client: str, subject: str, digest: str) -> None:
-        """``digest``: the state that was given at once, or that the client said it has; empty for none."""
-        self._log.record(Kind.SUBSCRIBED, subject, client, digest, "")
+        """``digest``: the state that was given at once, or that the client said it has; empty for none. Who asks again
+        and again with the same is not written again.
+        """
+        self._log.record_once(Kind.SUBSCRIBED, subject, client, digest)
 
     def unsubscribed(self, client: str, subject: str) -> None:
         self._log.record(Kind.UNSUBSCRIBED, subject, client, "", "")
@@ -89,7 +91,7 @@ class Journal:
         """The client asked and got this state; the same state again is not written again."""
         self._log.record_once(Kind.FETCHED, subject, client, digest)
 
-    def instance(self, subject: str, instance: str, value: Mapping[str, object] | None) -> None:
+    def instance(self, subject: str, instance: str, value: object) -> None:
         """An instance (``ip:port:cluster``) of a service is as ``value`` says from now on; None: it is gone."""
         text = "" if value is None else msgspec.json.encode(value).decode()
         self._log.record_instance(subject, instance, text)
@@ -176,6 +178,7 @@ class Journal:
         if not clients:
             return []
         changes = log.events(subject, "", at_s, (Kind.CHANGED,), EVENTS_READ_MAX)
+        moves = log.moves_of(subject, at_s, EVENTS_READ_MAX)
         marks = log.events("", "", at_s, MARK_KINDS, EVENTS_READ_MAX)
         return [
             explanation.explain(
@@ -188,6 +191,7 @@ class Journal:
                     changes=changes,
                     client=log.events("", client, at_s, CLIENT_KINDS, EVENTS_READ_MAX),
                     marks=marks,
+                    moves=moves,
                 ),
             )
             for client in clients

@@ -14,7 +14,7 @@ Who only sends beats (HTTP) has no connection to stand for it: ``register_beatin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -97,6 +97,7 @@ class Naming(NamingWrites):
         self.pushes = Pushes(self, self.clock, self.chosen.window)
         self.fuzzy = FuzzyWatches(self.clock, self.chosen.window)
         self.stale = False
+        self.on_client: list[Callable[[Client, bool], None]] = []  # (client, whether it came or went)
         self._emptied: Agenda[ServiceKey] = Agenda()
         self._wake = loop.Event()
         self.table.watch(naming_keys.LIVE, self._live_changed)
@@ -108,14 +109,22 @@ class Naming(NamingWrites):
     # -------------------------------------------------------------------------------------- clients
 
     def client_opened(self, client: Client) -> None:
+        if self.clients.get(client.id) is None:
+            self._hear(client, True)
         self.clients.opened(client, self.clock.wall_s())
 
     def client_closed(self, client_id: str, clean: bool) -> None:
         """``clean``: it said goodbye, and what it registered is gone at once. Otherwise damped."""
         self.pushes.drop_client(client_id)
         self.fuzzy.drop_client(client_id)
-        if self.clients.closed(client_id) is not None:
+        known = self.clients.closed(client_id)
+        if known is not None:
             self.table.drop_client(client_id, clean)
+            self._hear(known.client, False)
+
+    def _hear(self, client: Client, came: bool) -> None:
+        for hear in self.on_client:
+            hear(client, came)
 
     # ----------------------------------------------------------------------------------- registering
 

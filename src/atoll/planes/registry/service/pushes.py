@@ -38,8 +38,9 @@ class Lists(Protocol):
 
 
 class PushEvent(msgspec.Struct, frozen=True, gc=False):
-    """What happened to a push. ``kind``: ``pushed``, ``acknowledged``, ``failed`` or ``abandoned``. ``changed_s``:
-    when the change was seen on this node; both times are on the boot clock.
+    """What happened to a push. ``kind``: ``pushed``, ``acknowledged``, ``failed`` or ``abandoned``; or ``subscribed``,
+    with the list that was given at once. ``changed_s``: when the change was seen on this node; both times are on the
+    boot clock.
     """
 
     kind: str
@@ -163,6 +164,7 @@ class Pushes:
         subscriber.last_ref_time_ms = info.last_ref_time_ms
         group.subscribers[client] = subscriber
         own[(key, wanted.clusters)] = subscriber
+        self._report("subscribed", client, info, self._clock.now_s())
         return info
 
     def unsubscribe(self, client: str, key: ServiceKey, clusters: tuple[str, ...]) -> bool:
@@ -253,7 +255,7 @@ class Pushes:
         push = Push(self, subscriber, info, changed_s)
         subscriber.push = push
         subscriber.pushed_s = self._clock.now_s()
-        self._report("pushed", push)
+        self._report("pushed", push.client, push.info, changed_s)
         try:
             subscriber.sink(push)
         except AtollError:
@@ -265,7 +267,7 @@ class Pushes:
             return
         subscriber.push = None
         now_s = self._clock.now_s()
-        self._report(how, push)
+        self._report(how, push.client, push.info, push.changed_s)
         if how == "failed":
             subscriber.hosts = None
             self._retries.add(subscriber, now_s + self._window.retry_s)
@@ -279,9 +281,9 @@ class Pushes:
         subscriber.missed = False
         self.wake()
 
-    def _report(self, kind: str, push: Push) -> None:
+    def _report(self, kind: str, client: str, info: ServiceInfo, changed_s: float) -> None:
         for hear in self.on_event:
-            hear(PushEvent(kind, push.client, push.info, self._clock.now_s(), push.changed_s))
+            hear(PushEvent(kind, client, info, self._clock.now_s(), changed_s))
 
     def _leave(self, subscriber: _Subscriber) -> None:
         subscriber.push = None

@@ -62,7 +62,7 @@ class NacosGrpc:
         self._sessions = Sessions(self.connections, registry.naming, registry.configs, clock, log)
         guard = registry.guard
         naming = NamingHandlers(registry.naming, guard, clock)
-        configs = ConfigHandlers(registry.configs, guard, clock)
+        configs = ConfigHandlers(registry.configs, guard, registry.journal, clock)
         fuzzy = FuzzyHandlers(registry.naming, registry.configs, guard, clock)
         locks = LockHandlers(registry.locks)
         doors = Doors(self.connections, registry.control, guard, clock, registry.peers.node_id, started)

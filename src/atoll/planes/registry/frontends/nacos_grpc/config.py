@@ -14,9 +14,10 @@ from atoll.access import grants
 from atoll.errors import AtollError, Code, Reason
 from atoll.planes.registry.frontends.nacos_grpc.connections import Connection
 from atoll.planes.registry.frontends.nacos_grpc.dispatch import Asked, Handler, LaterHandler
-from atoll.planes.registry.frontends.nacos_grpc.pushes import CONFIG_CHANGED, Message
+from atoll.planes.registry.frontends.nacos_grpc.pushes import CONFIG_CHANGED, Message, Outcome
 from atoll.planes.registry.service.configs import Configs, Listener
 from atoll.planes.registry.service.guard import Guard
+from atoll.planes.registry.service.journal import Journal
 from atoll.resources.config_item import TYPES, ConfigKey, GrayRule
 from atoll.resources.config_views import Changed, Details, Served
 from atoll.resources.consumer import Consumer
@@ -41,6 +42,12 @@ def resource(key: ConfigKey) -> grants.Resource:
     return grants.config(key.namespace, key.group, key.data_id)
 
 
+@functools.lru_cache(KEYS_KEPT_MAX)
+def subject(key: ConfigKey) -> str:
+    """As the journal names it."""
+    return str(resource(key))
+
+
 @functools.lru_cache(BODIES_KEPT_MAX)
 def _changed_body(data_id: str, group: str, tenant: str) -> bytes:
     """One for all who spell the item alike."""
@@ -48,9 +55,10 @@ def _changed_body(data_id: str, group: str, tenant: str) -> bytes:
 
 
 class ConfigHandlers:
-    def __init__(self, configs: Configs, guard: Guard, clock: Clock) -> None:
+    def __init__(self, configs: Configs, guard: Guard, journal: Journal, clock: Clock) -> None:
         self._configs = configs
         self._guard = guard
+        self._journal = journal
         self._clock = clock
         self.now: Mapping[str, Handler] = {
             "ConfigQueryRequest": self.query,
@@ -70,6 +78,7 @@ class ConfigHandlers:
             found = self._configs.query(key, consumer(asked))
         if found is None:
             return answers.failure(300, "config data not exist")
+        self._journal.fetched(asked.connection.id, subject(key), found.md5)
         return answers.encode(_response(found))
 
     async def publish(self, asked: Asked, request: requests.ConfigPublishRequest) -> bytes:
@@ -123,8 +132,15 @@ class ConfigHandlers:
                 return None
             return _changed_body(ref.data_id, ref.group, ref.tenant)
 
-        def tell(_changed: Changed) -> None:
-            connection.pushes.offer(Message(CONFIG_CHANGED, key, body), self._clock.now_s())
+        def tell(changed: Changed) -> None:
+            def ended(outcome: Outcome) -> None:
+                if outcome is Outcome.ACKNOWLEDGED:
+                    self._journal.acknowledged(connection.id, subject(key), changed.md5)
+                elif outcome is Outcome.FAILED:
+                    why = "refused, or not answered in time"
+                    self._journal.push_failed(connection.id, subject(key), changed.md5, why)
+
+            connection.pushes.offer(Message(CONFIG_CHANGED, key, body, ended), self._clock.now_s())
 
         return self._configs.listen(Listener(connection.id, who, context.md5 or "", tell), key)
 

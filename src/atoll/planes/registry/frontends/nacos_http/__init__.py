@@ -76,7 +76,7 @@ def open_http(
 def operations(registry: Registry, udp: UdpPush, doors: Doors) -> dict[str, Operation]:
     """Everything that answers at once, by the name in the catalog."""
     return {
-        **Items(registry.configs, doors).operations(),
+        **Items(registry.configs, registry.journal, doors).operations(),
         **Instances(registry.naming, udp, doors).operations(),
         **AccountsApi(registry.accounts, doors).operations(),
         **NamespacesApi(registry.namespaces, doors).operations(),

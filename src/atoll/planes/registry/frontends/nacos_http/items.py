@@ -23,6 +23,8 @@ from atoll.planes.registry.frontends.nacos_http.call import Call
 from atoll.planes.registry.frontends.nacos_http.doors import Doors
 from atoll.planes.registry.frontends.nacos_http.listening import consumer_of
 from atoll.planes.registry.service.configs import Configs
+from atoll.planes.registry.service.journal import Journal
+from atoll.planes.registry.service.recorder import config_subject
 from atoll.resources.config_item import ConfigItem, ConfigKey, GrayRelease, GrayRule
 from atoll.resources.config_views import Details, Served
 from atoll.wire.nacos import parameters
@@ -40,7 +42,8 @@ _PLAIN = b"text/plain;charset=UTF-8"
 
 
 class Items:
-    def __init__(self, configs: Configs, doors: Doors) -> None:
+    def __init__(self, configs: Configs, journal: Journal, doors: Doors) -> None:
+        self._journal = journal
         self._configs = configs
         self._doors = doors
 
@@ -77,6 +80,7 @@ class Items:
             served = self._configs.query(key, consumer_of(call))
         if served is None:
             raise _missing()
+        self._journal.fetched(f"http-{call.peer[0]}", config_subject(key), served.md5)
         return served
 
     def query_v3(self, call: Call) -> Bare:

@@ -24,6 +24,7 @@ from atoll.planes.registry.service.configs import Configs
 from atoll.planes.registry.service.journal import Journal
 from atoll.planes.registry.service.naming import Naming
 from atoll.planes.registry.service.pushes import Push
+from atoll.planes.registry.service.recorder import config_subject
 from atoll.resources.config_item import ConfigKey, config_key
 from atoll.resources.config_views import Changed
 from atoll.resources.consumer import IDENTITY_LABEL, Consumer
@@ -139,6 +140,7 @@ class _Stream:
     def _config_told(self, key: ConfigKey) -> Told:
         self._require(key)
         served = self._parts.configs.query(key, self._consumer())
+        self._parts.journal.fetched(self._client.id, config_subject(key), served.md5 if served else "")
         told = config_shapes.told(key, self._configs[key].namespace, served)
         subject = str(grants.config(key.namespace, key.group, key.data_id))
         self._parts.journal.fetched(self._client.id, subject, told.md5)
