@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 import msgspec
 
 from atoll.planes.registry.model.config_limits import ConfigLimits
+from atoll.planes.registry.policy.rollout_judge import Share
 from atoll.planes.registry.service.configs import ConfigParts, Configs
 from atoll.planes.registry.service.namespaces import Namespaces
 from atoll.resources.actor import Actor
 from atoll.resources.config_item import ConfigKey
 from atoll.runtime import loop
-from atoll.runtime.clock import BootClock
 from atoll.runtime.logs import Log
 from atoll.runtime.rng import seeded_rng
 from atoll.runtime.tasks import Tasks
@@ -29,11 +29,19 @@ ANN = Actor("ann", "10.0.0.9", "api", "n1")
 AUDIT = RESERVED_PREFIX + b"registry/audit-of-tests"
 
 
-class SteadyClock(BootClock):
-    """Deadlines by the machine's clock, the time of day from a fixed hour, moved by hand."""
+class SteadyClock:
+    """Both clocks stand still until a test moves them."""
 
     def __init__(self) -> None:
         self.wall = 1_800_000_000.0
+        self.boot = 1_000.0
+
+    def now_s(self) -> float:
+        return self.boot
+
+    def pass_s(self, seconds: float) -> None:
+        self.wall += seconds
+        self.boot += seconds
 
     def wall_s(self) -> float:
         return self.wall
@@ -51,6 +59,7 @@ class Kit:
     tasks: Tasks
     audited: list[tuple[str, ...]] = field(default_factory=list)
     away: bool = False
+    shares: dict[str, Share | None] = field(default_factory=dict)
 
 
 async def open_kit(store: Store, tasks: Tasks, limits: ConfigLimits | None = None) -> Kit:
@@ -69,6 +78,7 @@ async def open_kit(store: Store, tasks: Tasks, limits: ConfigLimits | None = Non
         limits or ConfigLimits(),
         stale=lambda: kit.away,
         known=lambda name: kit.namespaces.exists(name),
+        shares=lambda space, name: kit.shares.get(name),
     )
     configs = Configs(parts)
     spaces = Namespaces(configs.view, configs.writer, lambda name: 0, parts.rng)

@@ -16,6 +16,7 @@ from atoll.planes.registry.frontends import nacos_grpc, nacos_http, rest
 from atoll.planes.registry.frontends.nacos_grpc import NacosGrpc
 from atoll.planes.registry.frontends.nacos_http import OpenedHttp
 from atoll.planes.registry.policy.control import ConnectionRule, Control, parse_rules
+from atoll.planes.registry.policy.rollout_judge import Share
 from atoll.planes.registry.service import access
 from atoll.planes.registry.service.configs import ConfigParts, Configs
 from atoll.planes.registry.service.connected import Connected
@@ -28,6 +29,7 @@ from atoll.planes.registry.service.probes import Prober
 from atoll.planes.registry.service.recorder import Recorder
 from atoll.planes.registry.service.registry import Registry
 from atoll.planes.registry.settings import Settings
+from atoll.resources.service import key_of as service_key
 from atoll.runtime.clock import Clock
 from atoll.runtime.http_api import Endpoint
 from atoll.runtime.metrics import Metrics
@@ -118,15 +120,9 @@ async def open_plane(ground: Ground) -> Opened:
     if ground.place is not None:
         nodes = await _join(ground, ground.place, registry, nacos)
         undo.append(nodes.close)
-    return Opened(
-        registry,
-        nacos,
-        http,
-        rest.endpoints(registry),
-        [(sealer.name, sealer.run), (cleaner.name, cleaner.run)],
-        nodes,
-        undo,
-    )
+    rollouts = registry.configs.rollouts
+    jobs = [(sealer.name, sealer.run), (cleaner.name, cleaner.run), (rollouts.name, rollouts.run)]
+    return Opened(registry, nacos, http, rest.endpoints(registry), jobs, nodes, undo)
 
 
 async def _join(ground: Ground, place: Place, registry: Registry, nacos: NacosGrpc) -> Nodes:
@@ -185,11 +181,22 @@ async def _configs(ground: Ground, opened: access.Access, naming: Naming) -> tup
         audit=opened.audit.entry,
         stale=lambda: naming.stale,
         known=lambda name: namespaces.exists(name),
+        shares=lambda space, name: _share(naming, space, name),
     )
     configs = Configs(parts)
     namespaces = Namespaces(configs.view, configs.writer, lambda name: len(naming.services(name)), rng)
+    configs.reach.join(naming.peers)
     await configs.start()
     return configs, namespaces
+
+
+def _share(naming: Naming, space: str, name: str) -> Share | None:
+    """How a service stands, for the gates of staged releases; None while what is known may be old."""
+    if naming.stale:
+        return None
+    state = naming.directory.service(service_key(space, "", name))
+    found = [each for each in state.instances() if each.enabled] if state is not None else []
+    return Share(sum(each.healthy for each in found), len(found))
 
 
 def _naming(settings: Settings) -> Chosen:

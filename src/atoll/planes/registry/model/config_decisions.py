@@ -116,14 +116,19 @@ def remove_gray(view: ConfigView, key: ConfigKey, name: str, stamp: Stamp) -> De
     current = view.entry(key).gray(name)
     if current is None:
         return Decided()
-    entry = _history(current, "D", "", stamp)
+    place = keys.gray(key, name)
     return Decided(
-        guards=(unchanged(keys.gray(key, name), current),),
-        operations=(Delete(keys.gray(key, name)), _put_history(entry)),
+        guards=(unchanged(place, current),),
+        operations=removal(place, current, stamp),
         action="delete-gray",
         before=digest(current),
-        history_id=entry.id,
+        history_id=stamp.history_id,
     )
+
+
+def removal(place: bytes, current: Versioned, stamp: Stamp) -> tuple[Operation, ...]:
+    """Take ``current`` away from ``place`` and keep it in the history."""
+    return (Delete(place), _put_history(_history(current, "D", "", stamp)))
 
 
 def room(view: ConfigView, key: ConfigKey, limits: ConfigLimits, size_bytes: int) -> Decided:

@@ -20,14 +20,18 @@ from atoll.planes.registry.model.config_patterns import Tell as TellPattern
 from atoll.planes.registry.model.config_view import ConfigView, Touched
 from atoll.planes.registry.policy import content_check
 from atoll.planes.registry.policy.config_search import find, page_of
+from atoll.planes.registry.policy.rollout_judge import Share
 from atoll.planes.registry.service.config_capacity import ConfigCapacity
 from atoll.planes.registry.service.config_follower import ConfigFollower
 from atoll.planes.registry.service.config_history import ConfigHistory
+from atoll.planes.registry.service.config_reach import ConfigReach
+from atoll.planes.registry.service.config_rollouts import ConfigRollouts, Shares
 from atoll.planes.registry.service.config_writes import Audit, ConfigWriter
 from atoll.resources.actor import Actor
 from atoll.resources.config_item import ConfigItem, ConfigKey, GrayRelease
 from atoll.resources.config_views import Changed, Details, Items, Published, Search, Served
 from atoll.resources.consumer import NOBODY, Consumer
+from atoll.resources.rollout import Plan, Rollout
 from atoll.runtime import loop
 from atoll.runtime.clock import Clock
 from atoll.runtime.logs import Log
@@ -47,9 +51,15 @@ def _any_namespace(name: str) -> bool:
     return True
 
 
+def _no_share(space: str, service: str) -> Share | None:
+    return None
+
+
 @dataclass(frozen=True)
 class ConfigParts:
-    """What configuration stands on. ``stale``: whether the store is away. ``known``: whether a namespace exists."""
+    """What configuration stands on. ``stale``: whether the store is away. ``known``: whether a namespace exists.
+    ``shares``: how the instances of a service stand, for the gates of staged releases.
+    """
 
     store: Store
     clock: Clock
@@ -58,6 +68,7 @@ class ConfigParts:
     limits: ConfigLimits = field(default_factory=ConfigLimits)
     stale: Callable[[], bool] = _never
     known: Callable[[str], bool] = _any_namespace
+    shares: Shares = _no_share
 
 
 class Configs:
@@ -71,6 +82,8 @@ class Configs:
         self.follower = ConfigFollower(parts.store, self.view, self._changed)
         self.writer = ConfigWriter(parts.store, self.follower, parts.audit, parts.clock, parts.rng)
         self.history = ConfigHistory(self.view, self.writer)
+        self.reach = ConfigReach(self.view, self.listeners, parts.limits)
+        self.rollouts = ConfigRollouts(self.view, self.writer, parts.limits, parts.shares, parts.clock)
         self.capacity = ConfigCapacity(self.view, self.writer)
         self.observers: list[Callable[[Changed], None]] = []
         self.on_listen: list[Callable[[str, ConfigKey, str], None]] = []  # client, item, the md5 that it has
@@ -145,6 +158,17 @@ class Configs:
         done = await self.writer.commit(actor, f"config {key}", lambda: self._may_create(key, chosen), decide)
         changed = bool(done.decided.operations)
         return Published(key, done.decided.md5, done.revision, changed, done.decided.history_id)
+
+    async def stage(
+        self, actor: Actor, key: ConfigKey, content: str, details: Details, plan: Plan
+    ) -> Rollout:
+        """Release ``content`` to a growing share of the clients (``rollouts`` steers it from there). Raises what a
+        publish raises, and what ``model.rollout_decisions.start`` does.
+        """
+        self._require_publishable(key, content)
+        decisions.room(self.view, key, self.limits, len(content.encode()))
+        await self._require_valid(key, content, details)
+        return await self.rollouts.start(actor, key, content, details, plan)
 
     async def remove(self, actor: Actor, key: ConfigKey, gray_name: str = "") -> bool:
         """Remove the formal version, or one gray release. False: there was none, which is no error."""

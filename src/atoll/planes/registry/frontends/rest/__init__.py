@@ -15,6 +15,7 @@ from atoll.planes.registry.frontends.rest.namespaces import NamespacesApi
 from atoll.planes.registry.frontends.rest.naming import NamingApi
 from atoll.planes.registry.frontends.rest.operating import OperatingApi
 from atoll.planes.registry.frontends.rest.past import PastApi
+from atoll.planes.registry.frontends.rest.rollouts import RolloutsApi
 from atoll.planes.registry.frontends.rest.watch import WatchApi, WatchParts
 from atoll.planes.registry.service.registry import Registry
 from atoll.runtime.http_api import Endpoint
@@ -28,6 +29,7 @@ def endpoints(registry: Registry) -> list[Endpoint]:
         *NamingApi(registry.naming, door).endpoints(),
         *OperatingApi(registry.naming, door).endpoints(),
         *ConfigsApi(registry.configs, door).endpoints(),
+        *RolloutsApi(registry.configs, door).endpoints(),
         *WatchApi(watched, door).endpoints(),
         *NamespacesApi(registry.namespaces, door).endpoints(),
         *AccountsApi(registry.accounts, door).endpoints(),
