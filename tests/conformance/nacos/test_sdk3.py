@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from atoll.host.node import ROOT_PASSWORD_FILE
 from tests.conformance.nacos.conftest import Servers
+from tests.peers.nodes import Layout, atoll_nodes
 
 pytestmark = pytest.mark.peers
 
@@ -58,8 +60,19 @@ SEEN: dict[str, Any] = {
 def test_every_public_method_does_what_it_says(
     servers: Servers, foreign_python: Callable[[str], Any], tmp_path: Path
 ) -> None:
-    line = [str(foreign_python(CLIENT)), str(PROGRAM), servers.text(0), servers.text(1), str(tmp_path)]
+    arguments = [servers.text(0), servers.text(1), str(tmp_path)]
+    assert session(foreign_python(CLIENT), arguments) == SEEN
+
+
+def test_the_same_where_one_has_to_log_in(foreign_python: Callable[[str], Any], tmp_path: Path) -> None:
+    with atoll_nodes(tmp_path, Layout("memory:", arguments=("--auth",)), 1) as (node,):
+        password = (node.data / ROOT_PASSWORD_FILE).read_text().strip()
+        arguments = [node.address, node.address, str(tmp_path)]
+        assert session(foreign_python(CLIENT), [*arguments, "root", password]) == SEEN
+
+
+def session(python: Any, arguments: list[str]) -> dict[str, Any]:
+    line = [str(python), str(PROGRAM), *arguments]
     done = subprocess.run(line, capture_output=True, text=True, timeout=WITHIN_S)
     assert done.returncode == 0, done.stderr[-4_000:]
-    seen = dict(json.loads(printed) for printed in done.stdout.splitlines())
-    assert seen == SEEN
+    return dict(json.loads(printed) for printed in done.stdout.splitlines())
