@@ -250,6 +250,11 @@ class Call:
         """False: the client reads more slowly than we send; wait by ``drain`` or ``on_drain``."""
         return self._writable or self.ended
 
+    @property
+    def held_bytes(self) -> int:
+        """What waits for the client to take it in, of all calls of its connection."""
+        return self._link.wire.held_bytes
+
     def send_nowait(self, message: bytes) -> bool:
         """Send one message of a stream, without waiting; returns ``writable``.
 

@@ -26,6 +26,7 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.peers
 WITHIN_S = 20.0
+SLOW_SERVICES = 30
 
 
 @pytest.fixture
@@ -333,6 +334,43 @@ def test_requests_above_a_rate_are_answered_503_a_second_later() -> None:
             assert client.ask("HealthCheckRequest")["success"]
         over = dict(served.ask(served.opened.nacos_grpc.over_limit))
         assert over == {("ConfigQuery", "intercept"): 3, ("ConfigPublish", "monitor"): 1}
+
+
+def test_a_client_that_does_not_read_costs_a_bounded_amount(served: Served, client: Raw) -> None:
+    """It subscribes to lists of 60 KB and then reads nothing more; the others are served meanwhile."""
+    names = [f"large-{number}" for number in range(SLOW_SERVICES)]
+
+    def register(service: str, weight: float) -> None:
+        instances = [{"ip": f"10.0.{at}.1", "port": 80, "weight": weight} for at in range(200)]
+        fields = {"serviceName": service, "groupName": "G", "type": "batchRegisterInstance"}
+        assert client.ask("BatchInstanceRequest", instances=instances, **fields)["success"]
+
+    for name in names:
+        register(name, 1.0)
+    with connect(served) as slow:
+        slow.sendall(PREFACE + frames.settings({}) + frames.window_update(0, 2**24))
+        setup = payload.encode("ConnectionSetupRequest", b'{"abilityTable":{}}')
+        slow.sendall(_call(1, payload.STREAM_PATH, setup, flags=0))
+        _read_until(slow, b"SetupAckRequest")
+        for number, name in enumerate(names):
+            body = json.dumps({"serviceName": name, "groupName": "G", "subscribe": True}).encode()
+            slow.sendall(
+                _call(3 + 2 * number, payload.REQUEST_PATH, payload.encode("SubscribeServiceRequest", body))
+            )
+            _read_until(slow, b"grpc-status")
+        for round_number in range(5):
+            for name in names:
+                register(name, 2.0 + round_number)
+        _, own = served.ask(lambda: list(served.opened.nacos_grpc.connections))
+        wait_until(
+            lambda: served.ask(lambda: own.pushes.held) >= SLOW_SERVICES, WITHIN_S, "all lists to wait"
+        )
+        assert served.ask(lambda: own.pushes.held) <= 2 * SLOW_SERVICES
+        assert served.ask(lambda: own.stream.held_bytes) < 1_000_000
+        client.subscribe("quick")
+        with Raw(served.address).set_up() as other:
+            other.register("quick", "10.0.0.1")
+            client.stream.next("NotifySubscriberRequest")
 
 
 def test_pings_without_a_stream_are_no_reason_to_part(served: Served) -> None:

@@ -121,6 +121,11 @@ class ServerConnection:
         return self._take_facts()
 
     @property
+    def held_bytes(self) -> int:
+        """Of all streams: what waits for the peer's windows."""
+        return self._outbox.held_bytes
+
+    @property
     def pending(self) -> bool:
         """``pump`` may have something to do or to tell."""
         return bool(self._facts) or self._outbox.may_pump
