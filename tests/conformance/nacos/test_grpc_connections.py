@@ -298,6 +298,22 @@ def test_what_a_client_that_was_sent_away_had_is_kept_for_it(served: Served, cli
     assert client.stream.nothing_came()
 
 
+def test_a_node_that_is_cut_off_sends_those_away_first_who_registered_something(
+    served: Served, client: Raw
+) -> None:
+    """The others would look in vain, elsewhere, for what is only known here."""
+    client.subscribe("another")
+    with Raw(served.address).set_up() as provider:
+        provider.register("moving", "10.0.0.1")
+        nacos = served.opened.nacos_grpc
+        shedding = served.begin(nacos.shed())
+        provider.stream.next("ConnectResetRequest")
+        sent_away = served.ask(lambda: [each.sent_away for each in nacos.connections])
+        assert sent_away == [False, True]
+        client.stream.next("ConnectResetRequest")
+        shedding.result(WITHIN_S)
+
+
 def test_a_node_that_stops_sends_its_clients_away_first(tmp_path: Path) -> None:
     with atoll_nodes(tmp_path, Layout("memory:"), 1) as (node,), Raw(node.address).set_up() as client:
         node.process.terminate()

@@ -133,8 +133,11 @@ async def _join(ground: Ground, place: Place, registry: Registry, nacos: NacosGr
     def seen(answers: bool) -> None:
         naming.stale = not answers
 
+    def shed() -> None:
+        ground.tasks.start("sending clients away", nacos.shed())
+
     nodes.on_store = seen
-    naming.table.on_shed = nacos.leave
+    naming.table.on_shed = shed
     await nodes.open()
     return nodes
 

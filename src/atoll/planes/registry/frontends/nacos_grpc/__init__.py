@@ -41,6 +41,7 @@ MESSAGE_BYTES_MAX = 10 * 1024 * 1024
 CONNECTIONS_MAX = 50_000
 PING_IDLE_INTERVAL_S_MIN = 10.0
 """Go and Python clients ping each 60 s with no call open, which gRPC's default takes for abuse."""
+SUBSCRIBERS_LATER_S = 2.0
 TICK_S = 0.25
 LOOK_AFTER_S = 3.0
 
@@ -57,6 +58,7 @@ class NacosGrpc:
         log = Log("nacos")
         self._clock = clock
         self._control = registry.control
+        self._registered = registry.naming.registered
         self._outbox = Outbox()
         self.connections = Connections(clock, registry.control, self._outbox)
         self._sessions = Sessions(self.connections, registry.naming, registry.configs, clock, log)
@@ -97,6 +99,16 @@ class NacosGrpc:
         """This node is about to stop: ask every client to connect elsewhere."""
         for connection in self.connections:
             self.connections.send_away(connection)
+
+    async def shed(self) -> None:
+        """The same for a node that is cut off: those that registered something go first, so that the others find there
+        what they look for.
+        """
+        for connection in self.connections:
+            if self._registered(connection.id):
+                self.connections.send_away(connection)
+        await loop.sleep(SUBSCRIBERS_LATER_S)
+        self.leave()
 
     # --------------------------------------------------------------------------- as ``connected.Connections``
 
