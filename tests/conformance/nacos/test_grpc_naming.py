@@ -69,6 +69,22 @@ def test_an_instance_is_shown_with_every_field(client: Raw) -> None:
     assert info["cacheMillis"] == 10_000
 
 
+def test_an_instance_may_ask_for_an_id_of_its_own(client: Raw) -> None:
+    metadata = {"preserved.instance.id.generator": "snowflake"}
+
+    def seen() -> tuple[str, str]:
+        client.register("flake", "10.0.0.1", metadata=metadata)
+        (host,) = client.ask("ServiceQueryRequest", serviceName="flake", groupName="G")["serviceInfo"][
+            "hosts"
+        ]
+        return host["instanceId"], host["instanceIdGenerator"]
+
+    first = seen()
+    assert first[0].endswith("#DEFAULT#G@@flake") and first[0][0].isdecimal() and "10.0.0.1" not in first[0]
+    assert first[1] == "snowflake"
+    assert seen() == first
+
+
 def test_a_second_registration_of_a_connection_replaces_the_first(client: Raw, other: Raw) -> None:
     client.register("one", "10.0.0.1")
     client.register("one", "10.0.0.2")

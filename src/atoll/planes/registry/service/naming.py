@@ -34,6 +34,7 @@ from atoll.planes.registry.model.naming import (
 )
 from atoll.planes.registry.policy import selection
 from atoll.planes.registry.policy.cluster_clock import ClusterClock
+from atoll.planes.registry.policy.instance_ids import InstanceIds
 from atoll.planes.registry.policy.push_window import Agenda, Window
 from atoll.planes.registry.service.beating import BeatAnswer, Beating
 from atoll.planes.registry.service.clients import INSTANCES_PER_CLIENT_MAX, Clients
@@ -93,6 +94,7 @@ class Naming(NamingWrites):
         self.follower = NamingFollower(parts.store, directory, self.changed)
         super().__init__(parts.store, directory, self.follower, parts.audit, parts.clock)
         self.clients = Clients()
+        self._ids = InstanceIds(self.table.node_id)
         self.cluster_clock = ClusterClock(self.clock.wall_s(), self.clock.now_s())
         self.pushes = Pushes(self, self.clock, self.chosen.window)
         self.fuzzy = FuzzyWatches(self.clock, self.chosen.window)
@@ -133,8 +135,7 @@ class Naming(NamingWrites):
         wrong, SERVICE_KIND where the service is a persistent one, EXHAUSTED over the limit.
         """
         known = self.clients.require(client_id)
-        for instance in wanted:
-            self._check(key, instance)
+        wanted = [self._checked(key, instance) for instance in wanted]
         before = known.published.get(key, {})
         if known.count() - len(before) + len(wanted) > INSTANCES_PER_CLIENT_MAX:
             text = f"client {client_id} registers more than {INSTANCES_PER_CLIENT_MAX} instances"
@@ -151,7 +152,7 @@ class Naming(NamingWrites):
             known.published.pop(key, None)
         known.updated_s = self.clock.wall_s()
 
-    def _check(self, key: ServiceKey, instance: Instance) -> None:
+    def _checked(self, key: ServiceKey, instance: Instance) -> Instance:
         instances.check(instance)
         state = self.directory.service(key)
         if not instance.ephemeral or (state is not None and state.ephemeral is False):
@@ -162,6 +163,10 @@ class Naming(NamingWrites):
             raise AtollError(Code.INVALID, text, reason=Reason.SERVICE_KIND)
         if self.directory.switches.disable_add_ip and (state is None or state.instance(instance.id) is None):
             raise AtollError(Code.DENIED, "the switch disableAddIP is on: no new instance may be registered")
+        if not instance.metadata:
+            return instance
+        known = state.instance(instance.id) if state is not None else None
+        return self._ids.named(key, instance, known, int(self.clock.wall_s() * 1_000))
 
     def _publish(self, client_id: str, key: ServiceKey, instance: Instance) -> None:
         at, value = naming_keys.live_key(key, instance.id), instances.encode_published(instance)
