@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from atoll.runtime.net import Address, parse_address
 from atoll.runtime.tasks import Tasks
 from atoll.store.api import Range, Store
 from atoll.store.ephemeral import Damping, EphemeralTable, Identity, Times
-from atoll.store.membership import CLUSTER, MEMBERS
+from atoll.store.membership import CLUSTER, MEMBERS, Membership
 from atoll.store.memory import open_memory
 from atoll.store.node_link import NodeLink
 from atoll.store.nodes import Certificates, Nodes, Parts, Place
@@ -125,6 +125,22 @@ def test_a_record_that_ends_is_written_again_while_its_node_lives() -> None:
             while lease in (found := (await store.lease_list()).leases) or not found:
                 await loop.sleep(0)
         assert (await store.lease_time_to_live(found[0], keys=True)).keys == (MEMBERS + b"a",)
+
+    with_store(scenario)
+
+
+def test_while_the_store_is_away_nobody_knows_who_is_a_member() -> None:
+    async def scenario(store: Store, stack: AsyncExitStack) -> None:
+        heard: list[Mapping[str, Member] | None] = []
+        membership = Membership(store, Member("a", 1), heard.append)
+        await membership.join()
+        assert heard == [{"a": Member("a", 1)}]
+        await store.close()
+        tasks = Tasks(Log("test"), lambda task, error: None)
+        tasks.start("membership", membership.run())
+        await until(lambda: len(heard) > 1, "a look that failed")
+        assert heard[1] is None
+        await tasks.stop(1.0)
 
     with_store(scenario)
 
