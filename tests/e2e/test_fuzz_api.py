@@ -76,6 +76,7 @@ def test_requests_get_documented_answers(node: Node, rounds: int, seed: int, soa
 
 class _Bench:
     def __init__(self, node: Node) -> None:
+        self._node = node
         self._url = node.api
         self._session = requests.Session()
         self._document: dict[str, Any] = json.loads(node.get("/openapi.json"))
@@ -136,7 +137,11 @@ class _Bench:
         raise AssertionError(f"{what[:500]}: {why}; kept as {file.name}")
 
     def _answer(self, request: requests.PreparedRequest, streams: bool) -> requests.Response:
-        answer = self._session.send(request, timeout=ANSWERS_WITHIN_S, stream=streams)
+        try:
+            answer = self._session.send(request, timeout=ANSWERS_WITHIN_S, stream=streams)
+        except requests.RequestException as error:
+            tail = self._node.process.log_tail()
+            self._keep(request, f"no answer: {type(error).__name__}; the node's log ends with {tail}")
         if streams and answer.status_code == 200:
             next(answer.iter_lines(), None)
             answer.close()
