@@ -24,6 +24,8 @@ from atoll.resources.config_api import (
     HistoryAsked,
     PublishOrder,
     RollbackOrder,
+    RolloutMove,
+    RolloutOrder,
     ServedAsked,
 )
 from atoll.resources.config_item import GrayRule
@@ -42,6 +44,7 @@ from atoll.resources.naming_api import (
     ServiceOrder,
     ServicesAsked,
 )
+from atoll.resources.rollout import Plan
 from atoll.resources.service import Cluster, HealthChecker
 from atoll.runtime import loop
 from atoll.runtime.http_api import Endpoint, application
@@ -109,6 +112,54 @@ def test_a_list_shows_what_its_reader_may_read() -> None:
             await Configs(kit.client).publish(PublishOrder(name, "a: 1"))
         ann = Configs(kit.of((await access.login("ann", "ann's")).token))
         assert [each.key.data_id for each in (await ann.every(ConfigsAsked())).configs] == ["shop.yaml"]
+
+    run(scenario)
+
+
+def test_a_malformed_content_is_refused_with_its_place_and_previewed() -> None:
+    async def scenario(kit: Kit) -> None:
+        configs = Configs(kit.client)
+        await configs.publish(PublishOrder("a.yaml", "a: 1\nb: 2\n", details=Details(type="yaml")))
+        wrong = PublishOrder("a.yaml", "a: 1\nb: [2\n", details=Details(type="yaml"))
+        preview = await configs.preview(wrong)
+        assert preview.refusal and preview.faults[0].line >= 2
+        with pytest.raises(AtollError) as caught:
+            await configs.publish(wrong)
+        assert caught.value.reason is Reason.CONTENT_INVALID
+        assert int(caught.value.facts["line"]) >= 2
+        preview = await configs.preview(PublishOrder("a.yaml", "a: 1\nb: 3\n"))
+        assert [(each.before, each.after) for each in preview.changes] == [("2", "3")]
+        assert not preview.refusal
+
+    run(scenario)
+
+
+def test_a_staged_release_reaches_its_share_and_is_taken_back() -> None:
+    async def scenario(kit: Kit) -> None:
+        configs = Configs(kit.client)
+        await configs.publish(PublishOrder("a", "all"))
+        async with kit.listening() as url:
+            apps = [Registry(url, Options(token=TOKEN, client=f"host-{number}")) for number in range(20)]
+            followed = [await app.follow_config("a") for app in apps]
+            assert len((await configs.listeners(ConfigAsked("a"))).listeners) == 20
+            plan = Plan(steps=(50.0, 100.0), interval_s=3_600.0)
+            shown = await configs.start_rollout(RolloutOrder("a", "some", plan))
+            assert (shown.state, shown.percent) == ("running", 50.0)
+
+            def having(content: str) -> int:
+                return sum(each.value is not None and each.value.content == content for each in followed)
+
+            await _until(lambda: having("some"))
+            assert having("all") > 0 and [each.state for each in await configs.rollouts()] == ["running"]
+            moved = await configs.move_rollout(RolloutMove("a", "abort", why="looks odd"))
+            assert moved.state == "cancelled" or moved.state == "rolled_back"
+            await _until(lambda: having("all") == 20)
+            assert (await configs.rollout(ConfigAsked("a"))).decisions[-1].why == "looks odd"
+            with pytest.raises(AtollError) as caught:
+                await configs.move_rollout(RolloutMove("a", "advance"))
+            assert caught.value.code is Code.CONFLICT
+            for app in apps:
+                await app.close()
 
     run(scenario)
 
