@@ -141,7 +141,10 @@ class _Bench:
             answer = self._session.send(request, timeout=ANSWERS_WITHIN_S, stream=streams)
         except requests.RequestException as error:
             tail = self._node.process.log_tail()
-            self._keep(request, f"no answer: {type(error).__name__}; the node (ended with {self._node.process.returncode}) said {tail}")
+            self._keep(
+                request,
+                f"no answer: {type(error).__name__}; the node (ended with {self._node.process.returncode}) said {tail}",
+            )
         if streams and answer.status_code == 200:
             next(answer.iter_lines(), None)
             answer.close()

@@ -146,6 +146,29 @@ def test_silence_makes_unhealthy_after_15_s_and_removes_after_30_s() -> None:
     on_a_node(scenario)
 
 
+def test_an_address_that_moves_to_another_cluster_is_judged_there_alone() -> None:
+    def scenario(bench: Bench) -> None:
+        bench.naming.register_beating(KEY, at(1))
+        bench.pass_s(5)
+        bench.naming.register_beating(KEY, at(1, cluster="east"))
+        bench.pass_s(28)
+        assert bench.ports() == [-1]
+        bench.pass_s(3)
+        assert bench.ports() == []
+
+    on_a_node(scenario)
+
+
+def test_silence_of_a_client_that_was_sent_away_is_no_failure() -> None:
+    def scenario(bench: Bench) -> None:
+        bench.naming.register_beating(KEY, at(1))
+        bench.naming.client_closed("10.0.0.1:1#true", clean=True)
+        bench.pass_s(40)
+        assert bench.ports() == []
+
+    on_a_node(scenario)
+
+
 def test_reserved_metadata_sets_the_times_of_a_beating_instance() -> None:
     def scenario(bench: Bench) -> None:
         metadata = {

@@ -63,6 +63,9 @@ class Registrar(Protocol):
     def registered(self, client_id: str) -> int:
         """The number of instances of that client."""
 
+    def published(self, client_id: str, key: ServiceKey) -> Sequence[InstanceId]:
+        """What that client has of one service; nothing of a client that is not there."""
+
 
 def client_id(identity: InstanceId) -> str:
     """The id of the client that stands for an address: one an address, whatever services it has."""
@@ -93,6 +96,7 @@ class Beating:
         """The instance is alive, and this node holds it from now on. Raises what ``Naming.register`` raises."""
         identity = instance.id
         name = client_id(identity)
+        before = self._naming.published(name, key)
         told = client or Client(name, address=identity.ip)
         opened = msgspec.structs.replace(told, id=name, kind=ClientKind.BEAT, port=identity.port)
         self._naming.client_opened(opened)
@@ -101,6 +105,8 @@ class Beating:
         except AtollError:
             self._close_if_idle(name)
             raise
+        for replaced in before:  # the same address in another cluster: it was moved
+            self._beats.forget(Which(key, replaced))
         self._beats.beat(Which(key, identity), beats.times_of(instance), self._clock.now_s())
         self.wake()
 
@@ -138,16 +144,23 @@ class Beating:
             self._publish(which, msgspec.structs.replace(instance, healthy=True))
 
     def _publish(self, which: Which, instance: Instance) -> None:
-        self._naming.register(client_id(which.identity), which.key, [instance])
+        """What its client has not published (any more) stays as it is."""
+        name = client_id(which.identity)
+        if which.identity in self._naming.published(name, which.key):
+            self._naming.register(name, which.key, [instance])
+
+    def _take_back(self, which: Which) -> None:
+        name = client_id(which.identity)
+        if which.identity in self._naming.published(name, which.key):
+            self._naming.register(name, which.key, [])
+            self._close_if_idle(name)
 
     def _remove(self, which: Which) -> bool:
         """Take back what this node holds. False: it does not hold it."""
         if which not in self._beats:
             return False
         self._beats.forget(which)
-        name = client_id(which.identity)
-        self._naming.register(name, which.key, [])
-        self._close_if_idle(name)
+        self._take_back(which)
         return True
 
     def _close_if_idle(self, name: str) -> None:
@@ -164,9 +177,7 @@ class Beating:
         for which, verdict in self._beats.tick(now_s):
             held = self._table.get(naming_keys.live_key(which.key, which.identity))
             if verdict is Verdict.REMOVED:
-                name = client_id(which.identity)
-                self._naming.register(name, which.key, [])
-                self._close_if_idle(name)
+                self._take_back(which)
             elif held is not None and held.origin == self._table.node_id:
                 instance = instances.decode_published(which.identity, held.value)
                 self._publish(which, msgspec.structs.replace(instance, healthy=False))

@@ -180,6 +180,11 @@ class Naming(NamingWrites):
         ):
             self.table.put(client_id, at, value)
 
+    def published(self, client_id: str, key: ServiceKey) -> Sequence[InstanceId]:
+        """What a client of this node has of one service; nothing of a client that is not there."""
+        known = self.clients.get(client_id)
+        return tuple(known.published.get(key, ())) if known is not None else ()
+
     def registered(self, client_id: str) -> int:
         """The number of instances that a client of this node has registered."""
         known = self.clients.get(client_id)
