@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from atoll.runtime.http1 import Limits
 from atoll.wire.grpc import message
 from tests.conformance.grpc_server.echo import EchoServer
 from tests.peers.certificates import Certificates, make_certificates
@@ -95,7 +96,7 @@ def test_http1_takes_a_chunked_body_and_expect_continue(
     assert "http POST /up 3000000" in run(*curl, "-H", "transfer-encoding: chunked")
     told = run(*curl, "-H", "expect: 100-continue")
     assert "HTTP/1.1 100" in told and "http POST /up 3000000" in told
-    large.write_bytes(b"x" * 17_000_000)
+    large.write_bytes(b"x" * (Limits().body_bytes_max + 1))
     assert "HTTP/1.1 413" in run(*curl, "-H", "expect:")
 
 
