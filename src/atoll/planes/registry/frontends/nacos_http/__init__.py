@@ -24,6 +24,7 @@ from atoll.planes.registry.frontends.nacos_http.operator import Operator
 from atoll.planes.registry.frontends.nacos_http.overrides import Overrides
 from atoll.planes.registry.frontends.nacos_http.records import Records
 from atoll.planes.registry.frontends.nacos_http.services import Services
+from atoll.planes.registry.frontends.nacos_http.transfers import Transfers
 from atoll.planes.registry.frontends.udp import UdpPush
 from atoll.planes.registry.service.pushes import Push
 from atoll.planes.registry.service.registry import Registry
@@ -85,6 +86,7 @@ def operations(registry: Registry, udp: UdpPush, doors: Doors) -> dict[str, Oper
         **Overrides(registry.naming).operations(),
         **Records(registry).operations(),
         **Services(registry.naming).operations(),
+        **Transfers(registry.configs, doors, registry.clock).operations(),
     }
 
 

@@ -16,6 +16,7 @@ from atoll.planes.registry.frontends.rest.naming import NamingApi
 from atoll.planes.registry.frontends.rest.operating import OperatingApi
 from atoll.planes.registry.frontends.rest.past import PastApi
 from atoll.planes.registry.frontends.rest.rollouts import RolloutsApi
+from atoll.planes.registry.frontends.rest.transfers import TransfersApi
 from atoll.planes.registry.frontends.rest.watch import WatchApi, WatchParts
 from atoll.planes.registry.service.registry import Registry
 from atoll.runtime.http_api import Endpoint
@@ -30,6 +31,7 @@ def endpoints(registry: Registry) -> list[Endpoint]:
         *OperatingApi(registry.naming, door).endpoints(),
         *ConfigsApi(registry.configs, door).endpoints(),
         *RolloutsApi(registry.configs, door).endpoints(),
+        *TransfersApi(registry.configs, registry.namespaces, registry.accounts, door).endpoints(),
         *WatchApi(watched, door).endpoints(),
         *NamespacesApi(registry.namespaces, door).endpoints(),
         *AccountsApi(registry.accounts, door).endpoints(),
