@@ -40,7 +40,7 @@ HEALTH_CHECK_EVERY_S = 5.0
 HEALTH_CHECKS = 3
 PAUSE_S = 0.1
 PAUSE_TURNS_MAX = 50
-LEAVE_S_MAX = 5.0
+LEAVE_S_MAX = 15.0
 
 
 class Record:
@@ -287,11 +287,13 @@ class Fleet:
 
     async def _leave(self) -> None:
         async with asyncio.timeout(LEAVE_S_MAX):
-            for client, part in self._clients:
-                if client.connection is not None:
-                    await part.leave(client.connection)
-                    self._record.add(Left(CLOCK.now_s(), client.number))
-                    client.connection.close()
+            await asyncio.gather(*(self._take_leave(client, part) for client, part in self._clients))
+
+    async def _take_leave(self, client: Client, part: Part) -> None:
+        if client.connection is not None:
+            await part.leave(client.connection)
+            self._record.add(Left(CLOCK.now_s(), client.number))
+            client.connection.close()
 
     def _order(self, number: int) -> list[str]:
         servers = self._plan.servers
