@@ -120,8 +120,9 @@ async def open_plane(ground: Ground) -> Opened:
     if ground.place is not None:
         nodes = await _join(ground, ground.place, registry, nacos)
         undo.append(nodes.close)
-    rollouts = registry.configs.rollouts
-    jobs = [(sealer.name, sealer.run), (cleaner.name, cleaner.run), (rollouts.name, rollouts.run)]
+    configs = registry.configs
+    jobs = [(sealer.name, sealer.run), (cleaner.name, cleaner.run)]
+    jobs += [(configs.rollouts.name, configs.rollouts.run), (configs.upkeep.name, configs.upkeep.run)]
     return Opened(registry, nacos, http, rest.endpoints(registry), jobs, nodes, undo)
 
 

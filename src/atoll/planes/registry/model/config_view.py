@@ -112,6 +112,11 @@ class ConfigView:
     def count_revision(self, place: bytes) -> int:
         return self._count_revisions.get(place, 0)
 
+    def chunks_named(self) -> set[str]:
+        """The names of all chunks that a version in here lies in."""
+        versions = (each for entry in self._entries.values() for each in (entry.item, *entry.grays))
+        return {each.chunks_id for each in versions if each is not None and each.chunks}
+
     def places(self) -> Iterator[bytes]:
         """The store's keys of all that is in here."""
         for key, entry in self._entries.items():

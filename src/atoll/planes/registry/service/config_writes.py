@@ -23,6 +23,7 @@ from atoll.runtime.rng import Rng, new_token
 from atoll.store.api import Operation, Put, Store
 
 ATTEMPTS_MAX = 50
+MOVED_WITHIN_S = 0.2
 INLINE_BYTES_MAX = 384 * 1024  # as JSON; an update writes two contents in one request of at most 1.5 MiB
 CHUNK_BYTES = 1024 * 1024
 
@@ -55,6 +56,7 @@ class ConfigWriter:
     ) -> Committed:
         """Raises what ``decide`` raises, what the store says, and CONFLICT when others always were faster."""
         for _ in range(ATTEMPTS_MAX):
+            seen = self._follower.view.revision
             decided = decide(await self.stamp(actor, new()))
             if not decided.operations:
                 return Committed(decided, self._follower.view.revision)
@@ -65,7 +67,8 @@ class ConfigWriter:
             except AtollError as error:
                 if error.code is not Code.CONFLICT:
                     raise
-                await self._follower.at(int(error.facts.get("revision", 0)))
+                # What it lost against is in the store already, and on its way to the view.
+                await self._follower.at(seen + 1, MOVED_WITHIN_S)
                 continue
             await self._follower.at(result.revision)
             return Committed(decided, result.revision)

@@ -27,6 +27,7 @@ from atoll.planes.registry.service.config_history import ConfigHistory
 from atoll.planes.registry.service.config_reach import ConfigReach
 from atoll.planes.registry.service.config_rollouts import ConfigRollouts, Shares
 from atoll.planes.registry.service.config_transfer import ConfigTransfer
+from atoll.planes.registry.service.config_upkeep import ConfigUpkeep
 from atoll.planes.registry.service.config_writes import Audit, ConfigWriter
 from atoll.resources.actor import Actor
 from atoll.resources.config_item import ConfigItem, ConfigKey, GrayRelease
@@ -83,6 +84,7 @@ class Configs:
         self.follower = ConfigFollower(parts.store, self.view, self._changed)
         self.writer = ConfigWriter(parts.store, self.follower, parts.audit, parts.clock, parts.rng)
         self.history = ConfigHistory(self.view, self.writer)
+        self.upkeep = ConfigUpkeep(parts.store, self.follower, parts.limits, parts.clock)
         self.transfer = ConfigTransfer(self.view, self.publish)
         self.reach = ConfigReach(self.view, self.listeners, parts.limits)
         self.rollouts = ConfigRollouts(self.view, self.writer, parts.limits, parts.shares, parts.clock)
