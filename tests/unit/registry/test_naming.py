@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from atoll.errors import AtollError, Code, Reason
 from atoll.planes.registry.model.naming import Selection
 from atoll.planes.registry.service.fuzzy_watches import Notice
+from atoll.resources.registry_client import Client
 from atoll.resources.service import ServiceKey, key_of
 from tests.unit.registry.naming_kit import KEY, Bench, Listener, at, on_a_node
 
@@ -241,3 +243,59 @@ def test_a_wrong_parameter_is_named(field: str, value: object, parameter: str) -
 def test_namespaces_have_one_spelling_and_a_grouped_name_beats_the_group() -> None:
     assert {key_of(each, None, "s").namespace for each in (None, "", "null", "public")} == {"public"}
     assert key_of("dev", "g1", "g2@@s") == ServiceKey("dev", "g2", "s")
+
+
+def test_the_time_of_answers_rises_though_clocks_stand_still_or_go_back() -> None:
+    def scenario(bench: Bench) -> None:
+        client = bench.client()
+        stamps = []
+        for port in range(1, 6):
+            bench.naming.register(client, KEY, [at(port)])
+            stamps.append(bench.naming.query(KEY, Selection()).last_ref_time_ms)
+        bench.clock.wall_ahead_s -= 3600
+        bench.pass_s(1)
+        stamps.append(bench.naming.query(KEY, Selection()).last_ref_time_ms)
+        assert stamps == sorted(set(stamps))
+
+    on_a_node(scenario)
+
+
+def test_a_node_that_is_behind_takes_over_the_time_of_the_one_ahead() -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.naming.register(bench.client(), KEY, [at(1)])
+        ahead_ms = bench.naming.query(KEY, Selection()).last_ref_time_ms + 3_600_000
+
+        async def others(kind: str, body: bytes, within_s: float) -> dict[str, bytes]:
+            return {"n2": msgspec.msgpack.encode(ahead_ms)}
+
+        bench.peers.reach(others)
+        await bench.naming.across.tell_time()
+        assert bench.naming.query(KEY, Selection()).last_ref_time_ms >= ahead_ms
+        ahead_ms += 500 * 24 * 3600 * 1000
+        await bench.naming.across.tell_time()
+        assert bench.naming.query(KEY, Selection()).last_ref_time_ms < ahead_ms
+
+    on_a_node(scenario)
+
+
+def test_subscribers_and_clients_are_shown_with_what_they_were_told() -> None:
+    async def scenario(bench: Bench) -> None:
+        naming = bench.naming
+        naming.client_opened(Client("s", address="10.9.9.9", port=7, app="shop", version="sdk:1"))
+        naming.subscribe("s", KEY, Selection(("a", "b")), Listener())
+        naming.register(bench.client("p"), KEY, [at(1, cluster="a")])
+        bench.pass_s(1)
+        (subscriber,) = await naming.subscribers(KEY)
+        assert (subscriber.client, subscriber.node, subscriber.app) == ("s", "n1", "shop")
+        assert subscriber.clusters == "a,b" and subscriber.acknowledged_s >= subscriber.pushed_s > 0
+        assert [(each.id, each.published, each.subscribed) for each in await naming.all_clients()] == [
+            ("p", 1, 0),
+            ("s", 0, 1),
+        ]
+        assert [each.instance.port for each in (await naming.client("p")).published] == [1]
+        assert [(each.client, each.node) for each in naming.publishers(KEY)] == [("p", "n1")]
+        with pytest.raises(AtollError) as caught:
+            await naming.client("nobody")
+        assert caught.value.code is Code.NOT_FOUND
+
+    on_a_node(scenario)

@@ -10,6 +10,7 @@ from atoll.errors import AtollError, Code, Reason
 from atoll.planes.registry.model.naming import Selection
 from atoll.planes.registry.model.naming_decisions import MetadataChange, OverrideChange, ServiceChange
 from atoll.resources.service import Cluster, HealthChecker, Selector, Service
+from atoll.runtime import loop
 from atoll.store.api import Range
 from tests.unit.registry.naming_kit import ANN, AUDITED, KEY, Bench, Listener, at, on_a_node
 
@@ -227,8 +228,7 @@ def test_two_writers_that_decide_at_once_are_both_heard() -> None:
             bench.naming.update_cluster(ANN, KEY, Cluster(name, metadata={"n": name})) for name in ("x", "y")
         ]
         bench.naming.register(bench.client(), KEY, [at(1)])
-        for going in from_both:
-            await going
+        await loop.gather(*from_both)
         assert set(bench.naming.service(KEY).service.clusters) == {"x", "y"}
 
     on_a_node(scenario)
