@@ -31,6 +31,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = (
     "tutorials/first-node.md",
     "tutorials/lead-demo.md",
+    "tutorials/registry.md",
     "how-to/elect-from-python.md",
     "how-to/back-up-a-store.md",
     "how-to/observe-a-node.md",
