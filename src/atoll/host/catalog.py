@@ -300,6 +300,11 @@ def _registry_settings(settings: Settings) -> Any:
         connections_per_address_max=settings.registry_connections_per_address_max,
         strict=settings.registry_nacos_strict,
         override_kept_s=max(60.0, settings.registry_override_kept_s),
+        token_ttl_s=settings.registry_token_ttl_s,
+        journal_days=settings.registry_journal_days,
+        journal_bytes=settings.registry_journal_bytes,
+        audit_entries=settings.registry_audit_entries,
+        audit_days=settings.registry_audit_days,
     )
 
 

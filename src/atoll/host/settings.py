@@ -121,6 +121,19 @@ class Settings:
     registry_override_kept_s: float = _setting(
         600.0, "S", "How long an operator's word on an instance outlives the instance; at least 60."
     )
+    registry_token_ttl_s: float = _setting(18_000.0, "S", "How long a login token of the registry lives.")
+    registry_journal_days: float = _setting(
+        7.0, "DAYS", "Age at which this node forgets what it saw, for explain and topology."
+    )
+    registry_journal_bytes: int = _setting(
+        1_073_741_824, "BYTES", "Size at which it forgets the oldest of it earlier."
+    )
+    registry_audit_entries: int = _setting(
+        100_000,
+        "N",
+        "Entries of the audit log kept in the store; older ones go to files in the leader's data folder.",
+    )
+    registry_audit_days: float = _setting(90.0, "DAYS", "Age at which they go there earlier.")
     log_level: str = _setting("info", "LEVEL", "Least level that is logged.", tuple(LEVELS))
     log_format: str = _setting("text", "FORMAT", "Shape of a log line.", FORMATS)
 

@@ -15,7 +15,7 @@ from contextlib import aclosing
 
 import msgspec
 
-from atoll.errors import AtollError, Code, Reason
+from atoll.errors import AtollError, Reason
 from atoll.resources import audit as nouns
 from atoll.resources.actor import Actor
 from atoll.resources.audit import Block, Broken, Entry, Head, Numbered, Verdict
@@ -221,21 +221,6 @@ class AuditLog:
     async def _head(self, key: bytes) -> Head:
         found = await self._store.range(Range(key))
         return nouns.decode(Head, found.kvs[0].value) if found.kvs else Head()
-
-
-class Retention:
-    """How much of the log stays in the store: so many entries, none older than so many seconds."""
-
-    def __init__(self, entries_max: int = 100_000, age_s_max: float = 90 * 86_400.0) -> None:
-        if entries_max < 1 or age_s_max <= 0:
-            raise AtollError(Code.INVALID, "the audit log needs room for an entry and an age above 0")
-        self.entries_max = entries_max
-        self.age_s_max = age_s_max
-
-    def due(self, block: Block, head: Head, now_s: float) -> bool:
-        """Whether ``block`` is to leave the store."""
-        last = nouns.decode(Entry, block.entries[-1].entry)
-        return head.entries - block.first + 1 > self.entries_max or now_s - last.at_s > self.age_s_max
 
 
 def _range_new(limit: int) -> Range:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import stat
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from atoll.errors import AtollError, Code
+from atoll.errors import AtollError, Code, Reason
 from atoll.resources import audit as nouns
 from atoll.resources.actor import Actor
-from atoll.resources.audit import Block, Head, Verdict
+from atoll.resources.audit import Block, Broken, Head, Verdict
 from atoll.resources.election import Token
 from atoll.runtime import loop
 from atoll.runtime.clock import BootClock
@@ -22,6 +23,7 @@ from atoll.runtime.rng import seeded_rng
 from atoll.runtime.tasks import Tasks
 from atoll.store.api import Compare, Delete, Put, Range, Relation, Store, Target, Watch, prefix_end
 from atoll.store.audit import (
+    BASE,
     BLOCKS,
     ENTRIES_OF_BLOCK_MAX,
     HEAD,
@@ -32,11 +34,13 @@ from atoll.store.audit import (
     block_key,
     hash_of,
 )
+from atoll.store.audit_archive import Archiver, Retention, check, read
 from atoll.store.memory import open_memory
 from atoll.store.shell import StoreShell
 from atoll.store.sqlite import open_sqlite
 from atoll.store.sqlite_file import checksum
 from atoll.store.term import Term
+from tests.unit.registry.naming_kit import VirtualClock
 
 ANN = Actor("ann", "10.0.0.9", "api", "n1")
 LEADER = b"leader"
@@ -342,5 +346,75 @@ def test_deleting_through_the_store_is_found() -> None:
         await made.store.delete(Delete(BLOCKS, prefix_end(BLOCKS)))
         assert (await made.log.verify()).broken_entry == 1
         assert (await made.store.range(Range(NEW, prefix_end(NEW)))).count == 0
+
+    on(memory, work)
+
+
+# ------------------------------------------------------------------------------------------ archives
+
+
+def test_old_blocks_go_to_files_and_the_chain_goes_on(tmp_path: Path) -> None:
+    async def work(made: Ground) -> None:
+        await sealed(made)
+        archiver = Archiver(made.store, BootClock(), tmp_path / "audit", Retention(entries_max=2 * OF_EACH))
+        assert await archiver.archive(made.term) == 2
+        assert await archiver.archive(made.term) == 0
+        verdict = await made.log.verify()
+        assert (verdict.archived_entries, verdict.entries, verdict.broken_entry) == (6, 12, 0)
+        found, before = await made.log.newest(lambda entry: True, 100)
+        assert ([one.number for one in found], before) == ([12, 11, 10, 9, 8, 7], 0)
+        files = list((tmp_path / "audit").iterdir())
+        assert [stat.S_IMODE(each.stat().st_mode) for each in files] == [0o600]
+        assert check(read(files)) == await made.log.base()
+        files[0].write_text(files[0].read_text().replace("ann", "bob"))
+        assert isinstance(check(read(files)), Broken)
+
+    on(memory, work)
+
+
+def test_what_is_too_old_is_archived_even_if_it_is_little(tmp_path: Path) -> None:
+    async def work(made: Ground) -> None:
+        await sealed(made)
+        clock = VirtualClock(wall_ahead_s=BootClock().wall_s() + 100 * 86_400)
+        archiver = Archiver(made.store, clock, tmp_path)
+        assert await archiver.archive(made.term) == BLOCKS_MADE
+        await made.change("thing")
+        await made.sealer.seal(made.term)
+        verdict = await made.log.verify()
+        assert (verdict.archived_entries, verdict.entries, verdict.broken_entry) == (12, 13, 0)
+
+    on(memory, work)
+
+
+def test_a_broken_chain_is_not_archived(tmp_path: Path) -> None:
+    async def work(made: Ground) -> None:
+        await sealed(made)
+        block = nouns.decode(Block, (await made.store.range(Range(block_key(2)))).kvs[0].value)
+        forged = msgspec.structs.replace(block, entries=block.entries[1:])
+        await made.store.put(Put(block_key(2), nouns.encode(forged)))
+        archiver = Archiver(made.store, BootClock(), tmp_path, Retention(entries_max=1))
+        with pytest.raises(AtollError) as caught:
+            await archiver.archive(made.term)
+        assert caught.value.reason is Reason.CORRUPT
+        assert (await made.log.base()).blocks == 0
+
+    on(memory, work)
+
+
+def test_a_block_that_was_archived_twice_counts_once(tmp_path: Path) -> None:
+    """As after a crash between the file and the transaction."""
+
+    async def work(made: Ground) -> None:
+        await sealed(made)
+        for entries in (2 * OF_EACH, OF_EACH):
+            folder = tmp_path / str(entries)
+            await Archiver(made.store, BootClock(), folder, Retention(entries)).archive(made.term)
+            if entries == 2 * OF_EACH:
+                await made.store.delete(Delete(BASE))
+                for block in read(folder.iterdir()):
+                    await made.store.put(Put(block_key(block.number), nouns.encode(block)))
+        files = [file for folder in tmp_path.iterdir() for file in folder.iterdir()]
+        assert len(files) == 2
+        assert check(read(files)) == await made.log.base()
 
     on(memory, work)

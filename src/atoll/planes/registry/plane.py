@@ -39,10 +39,15 @@ from atoll.runtime.tasks import Tasks
 from atoll.store.accounts import AccountsTable
 from atoll.store.api import Store
 from atoll.store.audit import AuditWriter, Sealer
+from atoll.store.audit_archive import FOLDER as AUDIT_FOLDER
+from atoll.store.audit_archive import Archiver, Retention
 from atoll.store.ephemeral import EphemeralTable, Identity
+from atoll.store.event_log import Bounds
 from atoll.store.nodes import Nodes, Parts, Place
 from atoll.store.peers import Member, Peers
 from atoll.store.term import Term
+
+DAY_S = 86_400.0
 
 LeaderWork: TypeAlias = Callable[[Term], Coroutine[Any, Any, None]]
 Undo: TypeAlias = Callable[[float], Awaitable[None]]
@@ -102,13 +107,15 @@ async def open_plane(ground: Ground) -> Opened:
     """Start the parts that this release has. Raises what the store says of what it holds."""
     opened = await access.open_access(
         access.Ground(ground.store, ground.accounts, ground.audit, ground.clock, ground.tasks, ground.data),
-        access.Options(),
+        _access_options(ground.settings),
     )
     registry = await _registry(ground, opened)
     recorder = Recorder(registry.journal, registry.naming, registry.configs)
     registry.journal.answer_for(registry.peers)
     ground.tasks.start("journal", registry.journal.keep_snapshots(recorder.instances))
     sealer = Sealer(ground.store, ground.clock)
+    kept = Retention(ground.settings.audit_entries, ground.settings.audit_days * DAY_S)
+    archiver = Archiver(ground.store, ground.clock, ground.data / AUDIT_FOLDER, kept)
     cleaner = OverrideCleaner(registry.naming, ground.store)
     nacos = nacos_grpc.open_api(registry)
     ground.tasks.start("nacos connections", nacos.run())
@@ -121,9 +128,14 @@ async def open_plane(ground: Ground) -> Opened:
         nodes = await _join(ground, ground.place, registry, nacos)
         undo.append(nodes.close)
     configs = registry.configs
-    jobs = [(sealer.name, sealer.run), (cleaner.name, cleaner.run)]
+    jobs = [(sealer.name, sealer.run), (archiver.name, archiver.run), (cleaner.name, cleaner.run)]
     jobs += [(configs.rollouts.name, configs.rollouts.run), (configs.upkeep.name, configs.upkeep.run)]
     return Opened(registry, nacos, http, rest.endpoints(registry), jobs, nodes, undo)
+
+
+def _access_options(settings: Settings) -> access.Options:
+    bounds = Bounds(age_s_max=settings.journal_days * DAY_S, size_bytes_max=settings.journal_bytes)
+    return access.Options(settings.token_ttl_s, bounds)
 
 
 async def _join(ground: Ground, place: Place, registry: Registry, nacos: NacosGrpc) -> Nodes:
