@@ -47,6 +47,10 @@ class NacosHttp:
         self._routes = routing.Routes(ENTRIES)
         self._bodies_bytes = 0
 
+    def serves(self, operation: str) -> bool:
+        """Whether there is something behind the name that an entry has."""
+        return operation in self._operations or operation in self._waiting
+
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         found = await self._answer(scope, receive)
         fields = [
