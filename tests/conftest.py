@@ -101,6 +101,12 @@ def foreign_python() -> Any:
     return environment.foreign
 
 
+@pytest.fixture(scope="session")
+def foreign_npm() -> Any:
+    """``foreign_npm("nacos-2.6.0")``: the modules of that client of npm, installed on first use."""
+    return environment.npm
+
+
 class _GroupTimes:
     """Adds up the time of each group of tests, and shows the rows that fault tests reported."""
 

@@ -23,9 +23,13 @@ STATE = ROOT / ".dev"
 FOREIGN: Mapping[str, Sequence[str]] = {
     "aetcd-1.0.0": ("aetcd==1.0.0",),
     "nacos-sdk-python-0.1.14": ("nacos-sdk-python==0.1.14",),  # HTTP v1
+    "nacos-sdk-python-2.0.11": ("nacos-sdk-python==2.0.11",),  # HTTP v1
     "nacos-sdk-python-3.2.0": ("nacos-sdk-python==3.2.0",),  # its default transport is gRPC
     "etcd3-0.12.0": ("etcd3==0.12.0", "protobuf==3.20.3"),  # its generated code predates protobuf 4
 }
+
+# The same for clients of npm, which node runs.
+NPM: Mapping[str, str] = {"nacos-2.6.0": "nacos@2.6.0"}  # HTTP v1
 
 
 class ToolFailed(Exception):
@@ -56,6 +60,21 @@ def foreign(name: str) -> Path:
             _pip(place / "bin" / "python", [*FOREIGN[name]])
             stamp.write_text(wanted)
     return place / "bin" / "python"
+
+
+def npm(name: str) -> Path:
+    """The folder of modules of one client of npm, made on first use."""
+    place = STATE / "foreign" / f"npm-{name}"
+    stamp = place / "stamp"
+    if _read(stamp) != NPM[name]:
+        with _locked():
+            print(f"installing {name} of npm ...", flush=True)
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir(parents=True)
+            quiet = ["--no-audit", "--no-fund", "--no-save", "--loglevel=error"]
+            call("npm", ["npm", "install", *quiet, "--prefix", place, NPM[name]])
+            stamp.write_text(NPM[name])
+    return place / "node_modules"
 
 
 def call(name: str, command: Sequence[str | Path], **environ: str) -> None:

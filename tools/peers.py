@@ -27,6 +27,8 @@ TOOLS: Mapping[str, str] = {
     "mkfs.ext4": "e2fsprogs",
     "mount": "mount",
     "nghttp": "nghttp2-client",
+    "node": "nodejs",
+    "npm": "npm",
     "openssl": "openssl",
     "ps": "procps",
     "setpriv": "util-linux",
@@ -51,6 +53,8 @@ def install() -> None:
         raise environment.ToolFailed(f"still missing after apt-get install: {', '.join(left)}")
     for name in environment.FOREIGN:
         environment.foreign(name)
+    for name in environment.NPM:
+        environment.npm(name)
 
 
 def _missing() -> list[str]:
