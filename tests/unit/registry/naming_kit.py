@@ -68,8 +68,10 @@ class Listener:
 class Bench:
     """One node."""
 
-    def __init__(self, store: Store, chosen: Chosen | None = None, node: str = "n1") -> None:
-        self.clock = VirtualClock()
+    def __init__(
+        self, store: Store, chosen: Chosen | None = None, node: str = "n1", clock: VirtualClock | None = None
+    ) -> None:
+        self.clock = clock or VirtualClock()
         self.store = store
         self.audited: list[tuple[str, ...]] = []
         self.table = EphemeralTable(Identity(node, 1), self.clock)
