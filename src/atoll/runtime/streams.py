@@ -30,6 +30,8 @@ class Stream:
             return await self._reader.read(READ_BYTES)
 
     async def write(self, data: bytes) -> None:
+        if self._writer.is_closing():  # uvloop's transport raises RuntimeError of its own once it is closed
+            raise ConnectionResetError("the connection is closed")
         self._writer.write(data)
         await self._writer.drain()
 

@@ -178,6 +178,20 @@ def test_a_node_of_another_cluster_is_a_stranger() -> None:
     with_store(scenario)
 
 
+def test_whoever_sends_over_a_link_that_was_cut_is_told() -> None:
+    async def scenario(store: Store, stack: AsyncExitStack) -> None:
+        a = await stack.enter_async_context(Node(store, "a"))
+        address = parse_address(a.peers.me.nodes)
+        link = NodeLink(await streams.connect(address.host, address.port, None, WITHIN_S))
+        link.cut()
+        for _ in range(10):  # turns of the loop, in which the transport is closed for good
+            await loop.sleep(0)
+        with pytest.raises(AtollError, match="the link ended"):
+            await link.send(Hello(Identity("x", 1), ""))
+
+    with_store(scenario)
+
+
 def test_links_are_for_holders_of_a_certificate_where_there_are_certificates(tmp_path: Path) -> None:
     ours, theirs = make_certificates(tmp_path / "ours"), make_certificates(tmp_path / "theirs")
 
