@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from atoll.planes.registry.frontends.nacos_http import shapes
 from atoll.planes.registry.frontends.nacos_http.accounts import AccountsApi
 from atoll.planes.registry.frontends.nacos_http.application import BODY_BYTES_MAX, NacosHttp, Operation
+from atoll.planes.registry.frontends.nacos_http.clients import Clients
 from atoll.planes.registry.frontends.nacos_http.core import Core
 from atoll.planes.registry.frontends.nacos_http.doors import Doors
 from atoll.planes.registry.frontends.nacos_http.instances import Instances
@@ -81,6 +82,7 @@ def operations(registry: Registry, udp: UdpPush, doors: Doors) -> dict[str, Oper
         **Instances(registry.naming, udp, doors).operations(),
         **AccountsApi(registry.accounts, doors).operations(),
         **NamespacesApi(registry.namespaces, doors).operations(),
+        **Clients(registry).operations(),
         **Core(registry).operations(),
         **Operator(registry, udp, doors).operations(),
         **Overrides(registry.naming).operations(),
