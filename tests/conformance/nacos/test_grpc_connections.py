@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import socket
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import grpc
 import pytest
 
 from atoll.errors import AtollError
+from atoll.planes.registry.frontends.nacos_grpc import NacosGrpc
 from atoll.planes.registry.settings import Settings
 from atoll.wire.grpc import message
 from atoll.wire.http2 import frames
@@ -72,6 +74,26 @@ def test_whoever_did_not_set_up_is_told_to_connect_again(served: Served, client:
             assert (answer["_type"], answer["errorCode"]) == ("ErrorResponse", 301)
         raw.set_up()
         assert raw.ask("HealthCheckRequest")["_type"] == "HealthCheckResponse"
+
+
+def test_a_node_that_is_starting_says_so_to_everybody(served: Served) -> None:
+    class Asked:
+        connection_id = 0
+
+        def __init__(self) -> None:
+            self.answers: list[bytes] = []
+
+        def reply(self, message: bytes) -> None:
+            self.answers.append(message)
+
+    asked = Asked()
+    starting = served.ask(lambda: NacosGrpc(served.opened.registry, lambda: False))
+    handler = starting.routes[payload.REQUEST_PATH].handler
+    for name in ("ServerCheckRequest", "ConfigQueryRequest", "NoSuchRequest"):
+        served.ask(functools.partial(handler, asked, payload.encode(name, b"{}")))
+    found = [payload.decode(answer) for answer in asked.answers]
+    assert [each.type for each in found] == ["ErrorResponse"] * 3
+    assert {json.loads(each.body)["errorCode"] for each in found} == {300}
 
 
 @pytest.mark.parametrize("table", [{}, {"fuzzyWatch": True}], ids=["empty", "with abilities"])
