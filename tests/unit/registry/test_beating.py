@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from atoll.planes.registry.model.naming import Selection
+from atoll.resources.service import ServiceKey
 from tests.unit.registry.naming_cluster import Cluster, with_cluster
 from tests.unit.registry.naming_kit import KEY, Listener, at
+
+OTHER = ServiceKey("public", "DEFAULT_GROUP", "other")
 
 
 def test_beats_that_arrive_elsewhere_keep_an_instance_alive_where_it_is() -> None:
@@ -81,9 +84,13 @@ def test_after_a_partition_all_agree_on_what_beats(cut_s: int) -> None:
         one.naming.register_beating(KEY, at(1))
         cluster.exchange()
         cluster.cut(one)
+        busy = one.client("busy")
+        for port in range(10):  # so that what this node says last counts as newer than what the others say
+            one.naming.register(busy, OTHER, [at(port)])
         await cluster.pass_s(cut_s, lambda: two.naming.beat(KEY, at(1).id))
         assert two.ports() == [1]
         cluster.heal(one)
+        assert [each.ports() for each in cluster.nodes] == [[1], [1], [1]]
         await cluster.pass_s(1, lambda: two.naming.beat(KEY, at(1).id))
         assert [each.ports() for each in cluster.nodes] == [[1], [1], [1]]
         await cluster.pass_s(40, lambda: two.naming.beat(KEY, at(1).id))
