@@ -1,28 +1,25 @@
 """Signs of life of other programs: a TCP connection, an HTTP status, a MySQL statement.
 
 Rule: a probe never takes longer than its bounds, and what it met is a value or ``ProbeFailed``: ``refused`` where the
-other side said no, otherwise it may have been a busy moment. MySQL's driver (``pymysql``) is loaded at first use and
-runs in a thread.
+other side said no, otherwise it may have been a busy moment. MySQL's driver runs in a thread.
 """
 
 from __future__ import annotations
 
 import asyncio
-import importlib
 import time
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from atoll.errors import AtollError
-from atoll.runtime import http_client, streams
+from atoll.runtime import http_client, mysql_probe, streams
+from atoll.runtime.mysql_probe import MysqlProbe, Refused
 from atoll.runtime.net import Address
-
-T = TypeVar("T")
 
 CONNECT_WITHIN_S = 0.5
 HTTP_WITHIN_S = 2.0
-MYSQL_WITHIN_S = 2.0
+MYSQL_WITHIN_S = 6.0  # of all its steps
 
 
 class ProbeFailed(Exception):
@@ -48,13 +45,6 @@ class HttpProbe:
     headers: Mapping[str, str]  # names in lower case
 
 
-@dataclass(frozen=True)
-class MysqlProbe:
-    user: str
-    password: str
-    statement: str
-
-
 async def tcp(address: Address) -> Answer:
     """A connection is accepted. Raises ``ProbeFailed``."""
     return await _timed(_tcp(address), CONNECT_WITHIN_S)
@@ -67,7 +57,7 @@ async def http(address: Address, asked: HttpProbe) -> Answer:
 
 async def mysql(address: Address, asked: MysqlProbe) -> Answer:
     """The first row that ``statement`` gives, empty where there is none. Raises ``ProbeFailed``."""
-    return await _timed(asyncio.to_thread(_mysql, address, asked), MYSQL_WITHIN_S * 2)
+    return await _timed(asyncio.to_thread(mysql_probe.first_row, address, asked), MYSQL_WITHIN_S)
 
 
 async def _timed(going: Awaitable[Any], within_s: float) -> Answer:
@@ -82,7 +72,7 @@ async def _timed(going: Awaitable[Any], within_s: float) -> Answer:
     except OSError as error:
         text = error.strerror or str(error)
         raise ProbeFailed(text, False, time.monotonic() - start_s) from error
-    except _Refused as error:
+    except Refused as error:
         raise ProbeFailed(str(error), True, time.monotonic() - start_s) from error
     return Answer(value, time.monotonic() - start_s)
 
@@ -100,31 +90,4 @@ async def _http(address: Address, asked: HttpProbe) -> int:
     except AtollError as error:
         if isinstance(error.__cause__, OSError):  # a TimeoutError is one
             raise error.__cause__ from error
-        raise _Refused(error.message) from error
-
-
-class _Refused(Exception):
-    """The other side answered, and it was a no."""
-
-
-def _mysql(address: Address, asked: MysqlProbe) -> tuple[Any, ...]:
-    driver = importlib.import_module("pymysql")
-    try:
-        connection = driver.connect(
-            host=address.host,
-            port=address.port,
-            user=asked.user,
-            password=asked.password,
-            connect_timeout=1,
-            read_timeout=MYSQL_WITHIN_S,
-            write_timeout=MYSQL_WITHIN_S,
-        )
-        with connection, connection.cursor() as cursor:
-            cursor.execute(asked.statement)
-            return tuple(cursor.fetchone() or ())
-    except driver.OperationalError as error:
-        if isinstance(error.__cause__ or error.__context__, OSError):
-            raise (error.__cause__ or error.__context__) from error
-        raise _Refused(f"{error}") from error
-    except driver.MySQLError as error:
-        raise _Refused(f"{error}") from error
+        raise Refused(error.message) from error

@@ -24,6 +24,7 @@ from atoll.planes.registry.service.listener_views import ListenerViews
 from atoll.planes.registry.service.locks import Locks
 from atoll.planes.registry.service.namespaces import Namespaces
 from atoll.planes.registry.service.naming import Chosen, Naming, NamingParts
+from atoll.planes.registry.service.naming_meters import NamingMeters
 from atoll.planes.registry.service.override_cleaning import OverrideCleaner
 from atoll.planes.registry.service.probes import Prober
 from atoll.planes.registry.service.recorder import Recorder
@@ -161,6 +162,7 @@ async def _registry(ground: Ground, opened: access.Access) -> Registry:
     peers = Peers(ground.me)
     audit, chosen = opened.audit.entry, _naming(ground.settings)
     naming = Naming(NamingParts(table, peers, ground.store, clock, audit, chosen))
+    NamingMeters(naming, ground.metrics)
     await naming.follower.load()
     configs, namespaces = await _configs(ground, opened, naming)
     start("ephemeral table", table.run())

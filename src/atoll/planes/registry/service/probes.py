@@ -24,8 +24,9 @@ from atoll.resources.instance import Instance
 from atoll.resources.service import Cluster
 from atoll.runtime import loop, probes
 from atoll.runtime.logs import Log
+from atoll.runtime.mysql_probe import MysqlProbe
 from atoll.runtime.net import Address
-from atoll.runtime.probes import HttpProbe, MysqlProbe, ProbeFailed
+from atoll.runtime.probes import HttpProbe, ProbeFailed
 from atoll.runtime.rng import Rng
 
 PROBES_AT_ONCE_MAX: Final = 32
