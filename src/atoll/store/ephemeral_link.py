@@ -6,7 +6,7 @@ it is; so a slow peer costs a number, and gets the newest of each key when its t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 
 from atoll.store.ephemeral_origin import Cursor, Origin
 from atoll.wire.nodes.entry import Identity
@@ -57,26 +57,20 @@ class Link:
 
     # ------------------------------------------------------------------------------------------- saying
 
-    def has_news(self, own: Origin, now_s: float) -> bool:
-        cursor = self._cursors.get(own.who)
-        is_behind = cursor is not None and cursor.since < own.version
-        others = len(self._cursors) - (cursor is not None)
-        return bool(is_behind or self._wants or others or self.status_due_s <= now_s)
-
     def next_want(self) -> Want | None:
         for who in self._wants:
             return Want(who, self._wants.pop(who))
         return None
 
-    def next_batch(self, own: Origin, copies: Mapping[Identity, Origin]) -> Batch | None:
-        """``copies``: the origins of others that are fit to be handed on."""
+    def next_batch(self, own: Origin, copy: Callable[[Identity], Origin | None]) -> Batch | None:
+        """``copy``: the origin of another node, if it is fit to be handed on."""
         cursor = self._cursors.get(own.who)
         if cursor is not None and cursor.since < own.version:
             return own.after(cursor)
         for who, other in list(self._cursors.items()):
             if who == own.who:
                 continue
-            origin = copies.get(who)
+            origin = copy(who)
             if origin is None:
                 del self._cursors[who]
                 continue

@@ -20,6 +20,7 @@ import msgspec
 
 from atoll.store.ephemeral_keys import Keys
 from atoll.store.ephemeral_link import Link
+from atoll.store.ephemeral_origin import Origin
 from atoll.store.ephemeral_own import NEVER_S, Damping, Own, Stamp
 from atoll.store.ephemeral_replicas import Replica, Replicas
 from atoll.wire.nodes.entry import Identity
@@ -116,7 +117,7 @@ class Machine:
             self._take_status(link, message, now_s)
         elif isinstance(message, Batch):
             self.counts.batches_taken += 1
-            if not self.replicas.take(message):
+            if not self.replicas.take(message, now_s):
                 self.counts.gaps += 1
                 link.want(message.who, self.replicas.all[message.who].holds_at())
         elif isinstance(message, Want):
@@ -151,10 +152,6 @@ class Machine:
 
     # ------------------------------------------------------------------------------------------ sending
 
-    def has_news(self, peer: Identity, now_s: float) -> bool:
-        link = self.links.get(peer)
-        return link is not None and link.has_news(self.own.origin, now_s)
-
     def next_message(self, peer: Identity, now_s: float) -> Message | None:
         """What to say to ``peer`` now; None: nothing for the moment."""
         link = self.links.get(peer)
@@ -162,8 +159,17 @@ class Machine:
             return None
         if link.status_due_s <= now_s:
             return self._status(link, now_s)
-        copies = {who: each.origin for who, each in self.replicas.all.items() if each.is_whole}
-        return link.next_want() or link.next_batch(self.own.origin, copies)
+        return link.next_want() or link.next_batch(self.own.origin, self._copy)
+
+    def _copy(self, who: Identity) -> Origin | None:
+        """What may be handed on of another origin."""
+        replica = self.replicas.all.get(who)
+        return replica.origin if replica is not None and replica.is_whole else None
+
+    def saying_due_s(self, peer: Identity) -> float:
+        """When there is something to say to ``peer`` even if nothing happens."""
+        link = self.links.get(peer)
+        return NEVER_S if link is None else link.status_due_s
 
     def _status(self, link: Link, now_s: float) -> Status:
         link.status_due_s = now_s + STATUS_INTERVAL_S
@@ -181,17 +187,18 @@ class Machine:
     # --------------------------------------------------------------------------------------------- time
 
     def due_s(self) -> float:
-        """When ``tick`` has to be called next."""
+        """When ``tick`` has to be called next. What is to be said has its own time: ``saying_due_s``."""
         due_s = min(self.own.due_s(), self.replicas.due_s())
         for link in self.links.values():
-            due_s = min(due_s, link.status_due_s, link.heard_s + self._times.silence_s_max)
+            due_s = min(due_s, link.heard_s + self._times.silence_s_max)
         if self._alone_since_s is not None and not self._was_shed:
             due_s = min(due_s, self._alone_since_s + self._times.isolated_after_s)
         return due_s
 
     def tick(self, now_s: float) -> None:
         self.own.tick(now_s)
-        self._judge(now_s)
+        if self.replicas.due_s() <= now_s:
+            self._judge(now_s)
         is_long = (
             self._alone_since_s is not None and now_s - self._alone_since_s >= self._times.isolated_after_s
         )

@@ -17,6 +17,7 @@ from atoll.store.ephemeral_origin import Origin
 from atoll.wire.nodes.entry import Entry, Grave, Identity
 
 NEVER_S: Final = float("inf")
+YIELD_AFTER_S: Final = 2.0  # by then everybody has heard of whoever took over
 
 
 class Damping(msgspec.Struct, frozen=True):
@@ -54,22 +55,24 @@ class Own:
         self._broken: dict[str, float] = {}  # client: since when
         self._to_mark: deque[tuple[float, str]] = deque()  # since when, client; stale ones are passed over
         self._to_remove: deque[tuple[float, str]] = deque()
+        self._to_yield: deque[tuple[float, Entry]] = deque()  # since when
 
     # ------------------------------------------------------------------------------------------- acts
 
     def put(self, client: str, key: bytes, value: bytes) -> None:
         if client in self._broken:
             self._mend(client)
-        self._set(client, key, value, lost=False)
+        self._set(client, key, value)
         self._clients.setdefault(client, {})[key] = None
         for entry in self._keys.entries(key):
-            if entry.client in self._broken:
-                self._bury(entry.client, key)
+            if entry.client in self._broken and self._is_mine(entry):
+                self._bury(entry)
 
     def delete(self, client: str, key: bytes) -> bool:
-        if (key, client) not in self.origin.entries:
+        entry = self.origin.entries.get((key, client))
+        if entry is None:
             return False
-        self._bury(client, key)
+        self._bury(entry, self._stamp.next())
         return True
 
     def drop(self, client: str, clean: bool, now_s: float) -> None:
@@ -77,46 +80,53 @@ class Own:
         if held is None or (client in self._broken and not clean):
             return
         if clean:
-            for key in list(held):
-                self._bury(client, key)
+            for entry in self.of_client(client):
+                self._bury(entry, self._stamp.next())
             return
         self._broken[client] = now_s
         self._to_mark.append((now_s, client))
         self._to_remove.append((now_s, client))
-        for key in list(held):
-            if any(each.client not in self._broken and not each.lost for each in self._keys.entries(key)):
-                self._bury(client, key)  # somebody has taken it over already
+        for entry in self.of_client(client):
+            others = [each for each in self._keys.entries(entry.key) if each is not entry and not each.lost]
+            if any(not self._is_mine(each) or each.client not in self._broken for each in others):
+                self._to_yield.append((now_s, entry))  # somebody has taken it over already
 
     def of_client(self, client: str) -> list[Entry]:
         return [self.origin.entries[key, client] for key in self._clients.get(client, ())]
 
-    def heard_of(self, other: Entry | Grave) -> None:
+    def heard_of(self, other: Entry | Grave, now_s: float) -> None:
         """Another node says that a client of its own holds a key, or did."""
         client = other.client
         is_held = isinstance(other, Entry) and not other.lost
         for entry in self._keys.entries(other.key):
-            mine = self.origin.entries.get((entry.key, entry.client))
-            if mine is not entry:
+            if not self._is_mine(entry):
                 continue
-            if (entry.client in self._broken and (is_held or other.stamp > entry.stamp)) or (
-                entry.client == client and is_held and other.stamp > entry.stamp
-            ):
-                self._bury(entry.client, entry.key)
+            is_newer, is_broken = other.stamp > entry.stamp, entry.client in self._broken
+            if is_held and (is_broken or (entry.client == client and is_newer)):
+                self._to_yield.append((now_s, entry))
+            elif is_newer and is_broken and isinstance(other, Grave):
+                self._bury(entry)
 
     # ------------------------------------------------------------------------------------------- time
 
     def due_s(self) -> float:
         mark_s = self._to_mark[0][0] + self._damping.unhealthy_after_s if self._to_mark else NEVER_S
         remove_s = self._to_remove[0][0] + self._damping.removed_after_s if self._to_remove else NEVER_S
-        return min(mark_s, remove_s)
+        yield_s = self._to_yield[0][0] + YIELD_AFTER_S if self._to_yield else NEVER_S
+        return min(mark_s, remove_s, yield_s)
 
     def tick(self, now_s: float) -> None:
+        while self._to_yield and self._to_yield[0][0] + YIELD_AFTER_S <= now_s:
+            _, entry = self._to_yield.popleft()
+            mine = self.origin.entries.get((entry.key, entry.client))
+            if mine is not None and mine.stamp == entry.stamp:  # not registered anew meanwhile
+                self._bury(mine)
         for client in self._ripe(self._to_mark, self._damping.unhealthy_after_s, now_s):
             for entry in self.of_client(client):
-                self._set(client, entry.key, entry.value, lost=True)
+                self._mark(entry)
         for client in self._ripe(self._to_remove, self._damping.removed_after_s, now_s):
-            for key in list(self._clients[client]):
-                self._bury(client, key)
+            for entry in self.of_client(client):
+                self._bury(entry)
 
     def _ripe(self, waiting: deque[tuple[float, str]], after_s: float, now_s: float) -> list[str]:
         """Take out the clients whose time has come, and that have not come back since they broke."""
@@ -129,24 +139,35 @@ class Own:
 
     # ---------------------------------------------------------------------------------------- entries
 
-    def _set(self, client: str, key: bytes, value: bytes, lost: bool) -> None:
+    def _set(self, client: str, key: bytes, value: bytes) -> None:
         origin = self.origin
-        entry = Entry(key, client, value, origin.who.node, origin.version + 1, self._stamp.next(), lost)
+        entry = Entry(key, client, value, origin.who.node, origin.version + 1, self._stamp.next())
         self._keys.set(entry, origin.set(entry))
 
-    def _bury(self, client: str, key: bytes) -> None:
-        old = self.origin.bury(Grave(key, client, self.origin.version + 1, self._stamp.next()))
-        if old is not None:
-            self._keys.remove(old)
+    def _mark(self, entry: Entry) -> None:
+        """As lost; it is as old as before, and newer than nobody who has taken over."""
+        marked = msgspec.structs.replace(entry, version=self.origin.version + 1, lost=True)
+        self._keys.set(marked, self.origin.set(marked))
+
+    def _bury(self, entry: Entry, stamp: int = 0) -> None:
+        """``stamp``: the client gave the key back just then. What gives way, or is given up, keeps its age, so that
+        its grave says nothing against whoever took over.
+        """
+        client, key = entry.client, entry.key
+        self.origin.bury(Grave(key, client, self.origin.version + 1, stamp or entry.stamp))
+        self._keys.remove(entry)
         held = self._clients[client]
         del held[key]
         if not held:
             del self._clients[client]
             self._broken.pop(client, None)
 
+    def _is_mine(self, entry: Entry) -> bool:
+        return self.origin.entries.get((entry.key, entry.client)) is entry
+
     def _mend(self, client: str) -> None:
         """A client whose connection had broken speaks again under its old name."""
         del self._broken[client]
         for entry in self.of_client(client):
             if entry.lost:
-                self._set(client, entry.key, entry.value, lost=False)
+                self._set(client, entry.key, entry.value)

@@ -68,7 +68,7 @@ class Replicas:
             return None
         return self.all.setdefault(who, Replica(who))
 
-    def take(self, batch: Batch) -> bool:
+    def take(self, batch: Batch, now_s: float) -> bool:
         """Take ``batch`` in. False: something before it is missing."""
         replica = self.all.get(batch.who)
         if replica is None:
@@ -87,18 +87,18 @@ class Replicas:
             if replica.naming is not None:
                 replica.naming[change.key, change.client] = None
             if replica.origin.newest(change.key, change.client) < change.version:
-                self._take_new(replica, change)
+                self._take_new(replica, change, now_s)
         self._finish(replica, batch)
         return True
 
-    def _take_new(self, replica: Replica, change: Entry | Grave) -> None:
+    def _take_new(self, replica: Replica, change: Entry | Grave, now_s: float) -> None:
         if isinstance(change, Entry):
             self._keys.set(change, replica.origin.set(change))
         elif old := replica.origin.bury(change):
             self._keys.remove(old)
         if replica.is_heard:
             self.claim(change)
-            self._yield(change)
+            self._yield(change, now_s)
 
     def _finish(self, replica: Replica, batch: Batch) -> None:
         origin, naming = replica.origin, replica.naming

@@ -161,6 +161,8 @@ def test_a_client_that_registers_under_its_name_elsewhere_has_moved() -> None:
     cluster["b"].put("c1", KEY, b"w")
     cluster.pump()
     assert cluster.held("a") == ("c1", b"w", False)
+    cluster.pass_time(2.1)
+    assert cluster.held("a") == ("c1", b"w", False)
     assert len(cluster["a"].own.origin.entries) == 0
 
 
