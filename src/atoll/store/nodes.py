@@ -30,7 +30,7 @@ from atoll.store.membership import Membership
 from atoll.store.node_link import NodeLink
 from atoll.store.peers import Member, Peers
 from atoll.wire.nodes.entry import Identity
-from atoll.wire.nodes.messages import Answer, Ask, Hello, Message
+from atoll.wire.nodes.messages import MESSAGE_BYTES_MAX, Answer, Ask, Hello, Message
 
 DIAL_S_MAX = 2.0
 DIAL_AGAIN_S = 0.5
@@ -38,6 +38,8 @@ SYNCED_S_MAX = 5.0  # a node that was killed a moment ago is waited for no longe
 GATHER_S = 0.005  # what changes within it goes out together
 IDLE_S_MAX = 0.25
 ANSWERS_MAX = 1000  # waited for at a time
+ANSWER_BYTES_MAX = MESSAGE_BYTES_MAX - 1024  # what is around it takes less
+GREETING_MAX = 64  # connections that have not said hello yet
 OPTION = "--listen-nodes"
 
 
@@ -97,6 +99,7 @@ class Nodes:
         self._asks = 0
         self._acceptor: Acceptor | None = None
         self._membership: Membership | None = None
+        self._greeting = 0
         self._closed = False
         self.address = parts.place.listen
         self.on_store: Callable[[bool], None] = lambda answers: None  # after every look at the store
@@ -187,20 +190,30 @@ class Nodes:
     # ---------------------------------------------------------------------------------------------- links
 
     def _begin(self, stream: Stream) -> None:
+        if self._greeting >= GREETING_MAX:
+            stream.cut()
+            return
         self._parts.tasks.start("link from a node", self._serve(stream))
 
     async def _serve(self, stream: Stream) -> None:
         """A link from its beginning to its end, whoever dialled."""
         link = NodeLink(stream)
         try:
-            cluster = self._membership.cluster if self._membership is not None else ""
-            theirs = await link.greet(Hello(self._table.identity, cluster))
+            theirs = await self._greet(link)
             if theirs.who.node != self._table.node_id:
                 await self._run(_Active(link, theirs.who))
         except AtollError as error:
             self._log.info("a link ended", why=error.message)
         finally:
             link.cut()
+
+    async def _greet(self, link: NodeLink) -> Hello:
+        self._greeting += 1
+        try:
+            cluster = self._membership.cluster if self._membership is not None else ""
+            return await link.greet(Hello(self._table.identity, cluster))
+        finally:
+            self._greeting -= 1
 
     async def _run(self, active: _Active) -> None:
         who = active.who
@@ -259,6 +272,11 @@ class Nodes:
             body = await self._parts.peers.answer(ask.kind, ask.body)
         except AtollError as error:
             active.say(Answer(ask.number, refused=error.message))
+            return
+        if len(body) > ANSWER_BYTES_MAX:
+            text = f"the answer to {ask.kind!r} has {len(body)} bytes; at most {ANSWER_BYTES_MAX} are sent"
+            self._log.warning("not answered", why=text)
+            active.say(Answer(ask.number, refused=text))
             return
         active.say(Answer(ask.number, body))
 

@@ -19,7 +19,7 @@ from atoll.store.ephemeral import Damping, EphemeralTable, Identity, Times
 from atoll.store.membership import CLUSTER, MEMBERS, Membership
 from atoll.store.memory import open_memory
 from atoll.store.node_link import NodeLink
-from atoll.store.nodes import Certificates, Nodes, Parts, Place
+from atoll.store.nodes import ANSWER_BYTES_MAX, Certificates, Nodes, Parts, Place
 from atoll.store.peers import Member, Peers
 from atoll.store.shell import StoreShell
 from atoll.wire.nodes.messages import Hello
@@ -161,6 +161,28 @@ def test_a_question_is_answered_by_all_and_by_whoever_can() -> None:
             while len(found := await a.peers.ask_all("who", b"I am ")) < 2:
                 await loop.sleep(0)
         assert found == {"a": b"I am a", "b": b"I am b"}  # c has no answer, and is left out
+
+    with_store(scenario)
+
+
+def test_an_answer_that_is_too_large_is_refused_and_the_link_stays() -> None:
+    async def scenario(store: Store, stack: AsyncExitStack) -> None:
+        a, b = [await stack.enter_async_context(Node(store, name)) for name in "ab"]
+
+        async def answer(body: bytes) -> bytes:
+            return body * (ANSWER_BYTES_MAX // len(body) + 1)
+
+        async def small(body: bytes) -> bytes:
+            return body
+
+        for node in (a, b):
+            node.peers.on_ask("much", answer)
+            node.peers.on_ask("little", small)
+        async with loop.bounded(WITHIN_S, "an answer of the other node"):
+            while len(await a.peers.ask_all("little", b"x")) < 2:
+                await loop.sleep(0)
+        assert list(await a.peers.ask_all("much", b"x")) == ["a"]
+        assert len(await a.peers.ask_all("little", b"x")) == 2
 
     with_store(scenario)
 
