@@ -24,7 +24,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "group": ("DEFAULT_GROUP", "g"),
     "namespace": ("", "public", "dev"),
     "id": ("dev", "public"),
-    "ip": ("10.0.0.1", "10.0.0.2"),
+    "ip": ("127.0.0.1", "127.0.0.2", "127.0.0.1", "127.0.0.2", "", "a b", "\u4e00", "x" * 200),
     "port": ("80", "0"),
     "cluster": ("DEFAULT", "east"),
     "user": ("ann", "nacos"),
@@ -33,6 +33,8 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "action": ("r", "rw"),
     "move": ("advance", "promote", "pause", "resume", "abort"),
 }
+"""``ip`` is never left as it was drawn: a persistent instance is probed, and a name would be looked up."""
+
 CONTENTS = ("a: 1\n", '{"a": [1, 2]}', "a=1", "{", "\ufeff", "x" * 200_000)
 
 
@@ -77,7 +79,7 @@ def aimed(fields: Any, pick: random.Random, text_chars_max: int = 1_000_000) -> 
 def _aimed(name: str, value: Any, pick: random.Random, text_chars_max: int) -> Any:
     if name == "content" and isinstance(value, str) and pick.random() < 0.5:
         return pick.choice(CONTENTS)[:text_chars_max]
-    if name not in NAMES or pick.random() < 0.3:
+    if name not in NAMES or (name != "ip" and pick.random() < 0.3):
         return value
     chosen = pick.choice(NAMES[name])
     if isinstance(value, str):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,7 @@ HEAD_BYTES_LONG = 15_000
 STREAMS = {"/v1/watch", "/v1/election/observe"}
 # It would ask whatever host a case names; what it answers is tried against a real database elsewhere.
 LEFT_OUT = {"/v1/configs/import-mysql"}
+NAMED_HOSTS = re.compile("'ip'")  # a persistent instance is probed; no name of a host may be looked up
 CHECKS = (
     "status_code_conformance",
     "content_type_conformance",
@@ -110,7 +112,7 @@ class _Bench:
         @given(strategy, st.integers(0, 2**32))
         def attempt(case: Case[Any], number: int) -> None:
             pick = random.Random(number)
-            if pick.random() < 0.7:
+            if pick.random() < 0.7 or NAMED_HOSTS.search(str(case.query) + str(case.body)):
                 case.query = api.aimed(case.query, pick, text_chars_max=1_000)  # 431 comes before the API
                 case.body = api.aimed(case.body, pick)
             self._attempt(case)

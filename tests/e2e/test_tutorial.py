@@ -32,6 +32,7 @@ PAGES = (
     "tutorials/first-node.md",
     "tutorials/lead-demo.md",
     "tutorials/registry.md",
+    "tutorials/migrate-from-nacos.md",
     "how-to/elect-from-python.md",
     "how-to/back-up-a-store.md",
     "how-to/observe-a-node.md",

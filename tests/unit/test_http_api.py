@@ -87,7 +87,7 @@ ENDPOINTS = [
     Endpoint("GET", "/count", "Counts.", count, Thing, query=Counting, streams=True),
     Endpoint("GET", "/refuse", "Refuses.", refuse, Thing, streams=True),
     Endpoint("GET", "/open", "For all.", text, str, open_to_all=True),
-    Endpoint("POST", "/echo", "Gives it back.", echo, str, body=bytes, body_bytes_max=10),
+    Endpoint("POST", "/echo", "Gives it back.", echo, Text, body=bytes, body_bytes_max=10),
     Endpoint("GET", "/me", "Who asks.", whoever, Caller, for_users=True),
     Endpoint("POST", "/me", "Who orders.", whoever, Caller),
 ]
@@ -271,7 +271,9 @@ def test_the_document_describes_every_endpoint() -> None:
     counting = {each["name"]: each for each in document["paths"]["/count"]["get"]["parameters"]}
     assert counting["times"]["schema"] == {"type": "integer", "minimum": 1, "maximum": 3, "default": 1}
     assert counting["times"]["required"] is False
-    assert "application/octet-stream" in document["paths"]["/echo"]["post"]["requestBody"]["content"]
+    echoed = document["paths"]["/echo"]["post"]
+    assert "application/octet-stream" in echoed["requestBody"]["content"]
+    assert list(echoed["responses"]["200"]["content"]) == ["*/*"]
 
 
 def test_every_code_has_a_status() -> None:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from atoll.resources.service import DEFAULT_GROUP
+
+WALL_S_MAX = 253_402_300_799  # the last second of the year 9999
+
+Moment = Annotated[float, msgspec.Meta(ge=0, le=WALL_S_MAX)]
 
 
 class ExplainAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -17,13 +23,13 @@ class ExplainAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     group: str = DEFAULT_GROUP
     namespace: str = ""
     client: str = ""
-    at_s: float = 0.0
+    at_s: Moment = 0.0
 
 
 class TopologyAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``*`` stands for any text in ``name`` and ``group``. ``at_s``: Unix time, 0: now."""
 
-    at_s: float = 0.0
+    at_s: Moment = 0.0
     name: str = "*"
     group: str = "*"
     namespace: str = ""
@@ -32,8 +38,8 @@ class TopologyAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class DifferencesAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """From ``from_s`` to ``to_s`` (0: now), Unix times."""
 
-    from_s: float
-    to_s: float = 0.0
+    from_s: Moment
+    to_s: Moment = 0.0
     name: str = "*"
     group: str = "*"
     namespace: str = ""

@@ -94,7 +94,8 @@ class Text(msgspec.Struct, frozen=True):
 
 class Endpoint(msgspec.Struct, frozen=True):
     """``handler(Asked)`` answers with a value of type ``answer`` (or a ``Text``); or, with ``streams``, is an
-    asynchronous generator of such values (sent as JSON lines), or of bytes where ``answer`` is ``bytes``.
+    asynchronous generator of such values (sent as JSON lines), or of bytes where ``answer`` is ``bytes``. ``answer`` is
+    ``Text`` where its content type is known only then.
     ``query``: names of text fields that must be there, or a struct. ``body``: a type, or ``bytes`` as they come.
     """
 
@@ -140,7 +141,7 @@ def application(
 
 def openapi(endpoints: Sequence[Endpoint], version: str) -> dict[str, Any]:
     """The OpenAPI document of ``endpoints``."""
-    types = [each.answer for each in endpoints if each.answer is not bytes]
+    types = [each.answer for each in endpoints if each.answer not in (bytes, Text)]
     types += [each.body for each in endpoints if each.body not in (None, bytes)]
     types += [each.query for each in endpoints if not isinstance(each.query, tuple)]
     schemas, components = msgspec.json.schema_components(
@@ -167,6 +168,8 @@ def openapi(endpoints: Sequence[Endpoint], version: str) -> dict[str, Any]:
 def _operation(each: Endpoint, by_type: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
     if each.answer is bytes:
         content: dict[str, Any] = {_BYTES: {}}
+    elif each.answer is Text:
+        content = {"*/*": {}}
     else:
         content = {_LINES if each.streams else _JSON: {"schema": by_type[repr(each.answer)]}}
     operation: dict[str, Any] = {

@@ -96,7 +96,7 @@ class TransfersApi:
         accounts = await self._accounts.take_over(
             call.actor,
             found.users,
-            [RoleOf(user, role) for user, role in found.roles],
+            [RoleOf(role, user) for user, role in found.roles],
             [Permission(*each) for each in found.permissions],
         )
         return msgspec.structs.replace(
