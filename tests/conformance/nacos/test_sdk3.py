@@ -50,6 +50,7 @@ SEEN: dict[str, Any] = {
     "list_services": [[3, ["listed-0", "listed-1"]], [3, ["listed-2"]]],
     "healthy_only": [[], ["10.0.0.1:80"]],
     "persistent": [True, ["10.0.0.1:80"], True, []],
+    "sent_away": [True, ["10.0.0.1:80"]],
     "wrong_parameters": [400, 400, 400],
     "naming_health": [True, True],
     "shutdown": [["10.0.0.1:80"], []],

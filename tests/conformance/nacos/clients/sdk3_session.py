@@ -11,6 +11,8 @@ import functools
 import inspect
 import json
 import sys
+import urllib.parse
+import urllib.request
 
 from v2.nacos import (
     BatchRegisterInstanceParam,
@@ -93,9 +95,10 @@ def address(instance):
 class Pair:
     """A configuration and a naming service of the one client and of the other."""
 
-    def __init__(self, configs, namings):
+    def __init__(self, configs, namings, credentials):
         self.config, self.other_config = configs
         self.naming, self.other_naming = namings
+        self.credentials = credentials
 
     async def listed(self, service, **fields):
         """As the other client sees it by asking, not by its cache."""
@@ -296,6 +299,35 @@ async def persistent(pair):
 
 
 @step
+async def sent_away(pair):
+    """An operator sends the client's connection away, which this SDK takes no notice of until it is cut."""
+    await pair.naming.register_instance(instance("moved", "10.0.0.1"))
+    await until(lambda: pair.listed("moved"), ["10.0.0.1:80"])
+    client = pair.naming.grpc_client_proxy.rpc_client
+    before = client.current_connection
+    await asyncio.to_thread(send_away, before, pair.credentials)
+
+    async def moved():
+        return client.current_connection is not before and client.is_running()
+
+    again = await until(moved, True)
+    return [again, await until(lambda: pair.listed("moved"), ["10.0.0.1:80"])]
+
+
+def send_away(connection, credentials):
+    server = connection.server_info
+    base = f"http://{server.server_ip}:{server.server_port - 1000}/nacos"
+    query = {"connectionId": connection.get_connection_id()}
+    if credentials:
+        form = urllib.parse.urlencode(dict(zip(("username", "password"), credentials, strict=True)))
+        with urllib.request.urlopen(f"{base}/v1/auth/users/login", form.encode(), timeout=WITHIN_S) as answer:
+            query["accessToken"] = json.load(answer)["accessToken"]
+    asked = f"{base}/v2/core/loader/reloadClient?{urllib.parse.urlencode(query)}"
+    with urllib.request.urlopen(asked, timeout=WITHIN_S) as answer:
+        answer.read()
+
+
+@step
 async def wrong_parameters(pair):
     return [
         await refused(pair.naming.register_instance(instance("a b", "10.0.0.1"))),
@@ -347,7 +379,7 @@ async def main(servers, others, folder, *credentials):
     public = recorded(NacosConfigService) + recorded(NacosNamingService)
     config, naming = await connect(servers, folder, "one", credentials)
     other_config, other_naming = await connect(others, folder, "other", credentials)
-    pair = Pair((config, other_config), (naming, other_naming))
+    pair = Pair((config, other_config), (naming, other_naming), credentials)
     for each in STEPS:
         print(json.dumps([each.__name__, await each(pair)]), flush=True)
     await other_naming.shutdown()
