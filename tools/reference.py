@@ -29,7 +29,9 @@ from atoll.runtime.rng import system_rng
 from atoll.runtime.tasks import Tasks
 from atoll.store.audit import AuditWriter
 from atoll.store.ephemeral import Identity
+from atoll.wire.nacos import catalog as catalog_of_nacos
 from atoll.wire.nacos.catalog import grpc_types
+from atoll.wire.nacos.catalog.entry import Status
 from tools.environment import ROOT
 from tools.soak import with_section
 
@@ -119,6 +121,21 @@ async def _endpoints_of(resolved: settings.Resolved) -> list[Endpoint]:
     return [*Api(State(resolved, 0.0)).endpoints(), *(each for plane in planes for each in plane.endpoints)]
 
 
+def nacos_table() -> str:
+    """Every HTTP path of Nacos, then every type of its gRPC, with what becomes of it here."""
+    paths = catalog_of_nacos.ENTRIES
+    count = {status: sum(each.status is status for each in paths) for status in Status}
+    said = ", ".join(f"{number} {status.value}" for status, number in count.items())
+    lines = [f"Of {len(paths)} HTTP paths: {said}.", ""]
+    lines += ["| | path | envelope | permission | here |", "|---|---|---|---|---|"]
+    for each in sorted(paths, key=lambda each: (each.path, each.verb, each.when)):
+        when = f"?{each.when}" if each.when else ""
+        permission = f"{each.permit.on} {each.permit.action}".strip()
+        here = each.status.value + (f": {each.note}" if each.note else "")
+        lines.append(f"| {each.verb} | `{each.path}{when}` | {each.envelope.value} | {permission} | {here} |")
+    return "\n".join([*lines, "", "### gRPC types", "", nacos_types_table()])
+
+
 def _type_name(kind: Any) -> str:
     if isinstance(kind, type) and not typing.get_args(kind):
         return kind.__name__
@@ -131,6 +148,7 @@ GENERATED: Mapping[str, tuple[str, Callable[[], str]]] = {
     "metrics.md": ("metrics", metrics_table),
     "http-api.md": ("endpoints", endpoints_table),
     "nacos-grpc.md": ("nacos-grpc", nacos_types_table),
+    "nacos.md": ("nacos", nacos_table),
 }
 
 
