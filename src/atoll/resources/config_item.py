@@ -81,6 +81,7 @@ class Versioned(Record, frozen=True, kw_only=True):
     modified_s: float = 0.0
     user: str = ""
     address: str = ""
+    history_id: int = 0  # of the entry that its last change made
 
 
 class ConfigItem(Versioned, frozen=True, kw_only=True):

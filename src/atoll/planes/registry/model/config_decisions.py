@@ -86,8 +86,9 @@ def publish(view: ConfigView, key: ConfigKey, content: Content, details: Details
     if current is not None and _same(current, after):
         return Decided(md5=current.md5)
     entry = _history(current or after, "U" if current else "I", after.md5, stamp)
+    after = msgspec.structs.replace(after, history_id=entry.id)
     return Decided(
-        guards=(unchanged(keys.item(key), current),),
+        guards=(unchanged(keys.item(key), current), unused(entry)),
         operations=(Put(keys.item(key), _stored(after, content)), _put_history(entry)),
         action="update" if current else "create",
         before=digest(current),
@@ -104,7 +105,7 @@ def remove(view: ConfigView, key: ConfigKey, stamp: Stamp) -> Decided:
         return Decided()
     entry = _history(current, "D", "", stamp)
     return Decided(
-        guards=(unchanged(keys.item(key), current),),
+        guards=(unchanged(keys.item(key), current), unused(entry)),
         operations=(Delete(keys.item(key)), _put_history(entry)),
         action="delete",
         before=digest(current),
@@ -116,19 +117,18 @@ def remove_gray(view: ConfigView, key: ConfigKey, name: str, stamp: Stamp) -> De
     current = view.entry(key).gray(name)
     if current is None:
         return Decided()
-    place = keys.gray(key, name)
-    return Decided(
-        guards=(unchanged(place, current),),
-        operations=removal(place, current, stamp),
-        action="delete-gray",
-        before=digest(current),
-        history_id=stamp.history_id,
-    )
+    removed = removal(keys.gray(key, name), current, stamp)
+    return msgspec.structs.replace(removed, action="delete-gray", before=digest(current))
 
 
-def removal(place: bytes, current: Versioned, stamp: Stamp) -> tuple[Operation, ...]:
+def removal(place: bytes, current: GrayRelease, stamp: Stamp) -> Decided:
     """Take ``current`` away from ``place`` and keep it in the history."""
-    return (Delete(place), _put_history(_history(current, "D", "", stamp)))
+    entry = _history(current, "D", "", stamp)
+    return Decided(
+        guards=(unchanged(place, current), unused(entry)),
+        operations=(Delete(place), _put_history(entry)),
+        history_id=entry.id,
+    )
 
 
 def room(view: ConfigView, key: ConfigKey, limits: ConfigLimits, size_bytes: int) -> Decided:
@@ -178,6 +178,12 @@ def also(decided: Decided, extra: Decided) -> Decided:
 def unchanged(place: bytes, known: Versioned | None) -> Compare:
     """The guard that ``place`` is what the view holds of it."""
     return Compare(place, Target.MOD, Relation.EQUAL, known.revision if known is not None else 0)
+
+
+def unused(entry: HistoryEntry) -> Compare:
+    """The guard that no other node drew the same id for an entry of this item: it would be written over."""
+    place = keys.history(entry.key, entry.id)
+    return Compare(place, Target.CREATE, Relation.EQUAL, 0, end=place + b"\xff")
 
 
 def digest(version: Versioned | None) -> str:
@@ -255,8 +261,9 @@ def _publish_gray(
     if current is not None and _same(current, after):
         return Decided(md5=current.md5)
     history = _history(current or after, "U" if current else "I", after.md5, stamp)
+    after = msgspec.structs.replace(after, history_id=history.id)
     return Decided(
-        guards=(unchanged(keys.gray(key, name), current),),
+        guards=(unchanged(keys.gray(key, name), current), unused(history)),
         operations=(Put(keys.gray(key, name), _stored(after, content)), _put_history(history)),
         action="update-gray" if current else "create-gray",
         before=digest(current),
@@ -325,7 +332,7 @@ def kind_of(text: str) -> str:
 
 def _same(one: V, other: V) -> bool:
     """Alike in all that a reader or an editor sees; who wrote it when, and where it lies, is not part of that."""
-    blank = {"modified_s": 0.0, "user": "", "address": "", "chunks_id": "", "chunks": 0}
+    blank = {"modified_s": 0.0, "user": "", "address": "", "chunks_id": "", "chunks": 0, "history_id": 0}
     return msgspec.structs.replace(one, **blank) == msgspec.structs.replace(other, **blank)
 
 
@@ -335,7 +342,7 @@ def _history(version: Versioned, op: str, md5_after: str, stamp: Stamp) -> Histo
     kept = ("tags", "desc", "use", "effect", "schema", "rule")
     shared |= {name: getattr(version, name) for name in kept if hasattr(version, name)}
     shared |= {
-        "id": stamp.history_id,
+        "id": max(stamp.history_id, version.history_id + 1),  # in order, though clocks differ
         "modified_s": stamp.now_s,
         "user": stamp.actor.user,
         "address": stamp.actor.address,

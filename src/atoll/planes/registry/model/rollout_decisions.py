@@ -32,7 +32,7 @@ from atoll.resources.rollout import (
     Rollout,
     require_plan,
 )
-from atoll.store.api import Compare, Operation, Put, Relation, Target
+from atoll.store.api import Compare, Put, Relation, Target
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -124,7 +124,8 @@ def promote(view: ConfigView, rollout: Rollout, why: Decision, stamp: Stamp) -> 
         force=True,
     )
     published = decisions.publish(view, rollout.key, content, details, stamp)
-    ended = _end(rollout, release, PROMOTED, why, stamp)
+    second = msgspec.structs.replace(stamp, history_id=published.history_id + 1)
+    ended = _end(rollout, release, PROMOTED, why, second)
     return msgspec.structs.replace(
         published,
         guards=(*published.guards, *ended.guards),
@@ -152,13 +153,12 @@ def note(rollout: Rollout, why: Decision) -> Decided:
 def _end(rollout: Rollout, release: GrayRelease | None, state: str, why: Decision, stamp: Stamp) -> Decided:
     after = _with(rollout, why, state=state, ended_s=stamp.now_s)
     place = keys.gray(rollout.key, STAGED)
-    guards = (decisions.unchanged(place, release), _unchanged(rollout.key, rollout))
-    removed: tuple[Operation, ...] = ()
-    if release is not None:
-        removed = decisions.removal(
-            place, release, msgspec.structs.replace(stamp, history_id=stamp.history_id + 1)
-        )
-    return Decided(guards, (*removed, _put(after)), f"stage-{state}", md5=rollout.md5_base)
+    if release is None:
+        removed = Decided(guards=(decisions.unchanged(place, None),))
+    else:
+        removed = decisions.removal(place, release, stamp)
+    guards = (*removed.guards, _unchanged(rollout.key, rollout))
+    return Decided(guards, (*removed.operations, _put(after)), f"stage-{state}", md5=rollout.md5_base)
 
 
 def _under_way(view: ConfigView, rollout: Rollout) -> GrayRelease:

@@ -87,8 +87,8 @@ class ConfigWriter:
         return Content(text, chunks_id, len(parts))
 
     def _history_id(self, now_s: float) -> int:
-        """Ascends by time, and within a millisecond by chance: two nodes do not draw the same for one item, and if
-        they did, the guard on the item would refuse one of them. Below 2**53 until the year 2255.
+        """Ascends by time, and within a millisecond by chance; should two nodes draw the same for one item all the
+        same, a guard refuses the second, which draws again. Below 2**53 until the year 2255.
         """
         drawn = int(now_s * 1000) * 1000 + self._rng.randrange(1000)
         self._last_history_id = max(drawn, self._last_history_id + 1)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from atoll.errors import AtollError, Code, Reason
 from atoll.planes.registry.model import config_decisions as decisions
+from atoll.planes.registry.model import config_keys as keys
 from atoll.planes.registry.model import gray
 from atoll.planes.registry.model.config_decisions import Stamp
 from atoll.planes.registry.model.config_limits import ConfigLimits
@@ -38,11 +39,16 @@ from atoll.runtime import loop
 from atoll.runtime.clock import Clock
 from atoll.runtime.logs import Log
 from atoll.runtime.rng import Rng
-from atoll.store.api import Store
+from atoll.store.api import Range, Store
 
 CHECK_AT_ONCE_CHARS_MAX = (
     32_768  # a longer content is checked in a thread: milliseconds are too long for the loop
 )
+
+
+def _gray_name(details: Details) -> str:
+    """Of the gray release that is meant; empty for the formal version."""
+    return (details.gray_name or gray.default_name(details.gray)) if details.gray is not None else ""
 
 
 def _never() -> bool:
@@ -155,10 +161,11 @@ class Configs:
             decided = decisions.publish(self.view, key, kept, chosen, stamp)
             if chosen.gray is None:
                 return decisions.also(decided, decisions.room(self.view, key, self.limits, size_bytes))
-            name = chosen.gray_name or gray.default_name(chosen.gray)
-            decisions.require_gray_room(self.view, key, name, self.limits.gray_releases_max)
+            decisions.require_gray_room(self.view, key, _gray_name(chosen), self.limits.gray_releases_max)
             return decided
 
+        if chosen.cas_md5:
+            await self._catch_up(key, chosen)
         done = await self.writer.commit(actor, f"config {key}", lambda: self._may_create(key, chosen), decide)
         changed = bool(done.decided.operations)
         return Published(key, done.decided.md5, done.revision, changed, done.decided.history_id)
@@ -236,6 +243,17 @@ class Configs:
             stale=self._parts.stale(),
         )
 
+    async def _catch_up(self, key: ConfigKey, details: Details) -> None:
+        """Whoever compares with what another node told them must not be refused because this one is behind it."""
+        name = _gray_name(details)
+        place = keys.gray(key, name) if name else keys.item(key)
+        known = self.view.entry(key).gray(name) if name else self.view.item(key)
+        if known is not None and known.md5 == details.cas_md5:
+            return
+        found = (await self._parts.store.range(Range(place, keys_only=True))).kvs
+        if found:
+            await self.follower.at(found[0].mod_revision)
+
     async def _require_valid(self, key: ConfigKey, content: str, details: Details) -> None:
         """What does not parse as its type, or as its schema says, is refused."""
         if details.schema:
@@ -258,7 +276,7 @@ class Configs:
     def _may_create(self, key: ConfigKey, details: Details) -> bool:
         if details.gray is None:
             return self.view.item(key) is None
-        return self.view.entry(key).gray(details.gray_name or gray.default_name(details.gray)) is None
+        return self.view.entry(key).gray(_gray_name(details)) is None
 
     def _require_publishable(self, key: ConfigKey, content: str) -> None:
         if not content.strip():
