@@ -12,7 +12,13 @@ from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from atoll.errors import AtollError, Code
 from atoll.planes.registry.model import gray
@@ -169,5 +175,6 @@ class ConfigMachine(RuleBasedStateMachine):
         assert not self.failures
 
 
-TestConfigMachine = ConfigMachine.TestCase
-TestConfigMachine.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+def test_configuration_is_what_a_dumb_model_says() -> None:
+    chosen = settings(max_examples=40, stateful_step_count=25, deadline=None)
+    run_state_machine_as_test(ConfigMachine, settings=chosen)
