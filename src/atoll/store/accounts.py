@@ -22,11 +22,12 @@ from atoll.errors import AtollError, Code
 from atoll.resources import accounts as nouns
 from atoll.resources.accounts import Accounts
 from atoll.resources.actor import Actor
-from atoll.runtime import loop, rng
+from atoll.runtime import blocking, loop, rng
 from atoll.runtime.logs import Log
 from atoll.runtime.mailbox import Mailbox
 from atoll.store import api
 from atoll.store.audit import AuditWriter, hash_of
+from atoll.store.blocking import ask
 from atoll.store.embedded import Embedded
 
 NOTE = "accounts"
@@ -245,6 +246,26 @@ def load(store: Embedded) -> Accounts:
     """The accounts that an embedded store holds. Raises CORRUPT or NEWER_FORMAT."""
     kept = store.note(NOTE)
     return Accounts() if kept is None else nouns.decode(kept)
+
+
+def kept(store: api.Driver) -> bytes | None:
+    """The durable copy in a store of either kind, for moving it to another. Blocks."""
+    if isinstance(store, Embedded):
+        return store.note(NOTE)
+    found = ask(store, api.Range(KEY), api.RangeResult)
+    return found.kvs[0].value if found.kvs else None
+
+
+def keep(store: api.Driver, value: bytes) -> bool:
+    """Put the copy into an embedded store that nobody uses yet. Blocks. False: it belongs at ``KEY`` of a cluster."""
+    if not isinstance(store, Embedded):
+        return False
+    outcomes: blocking.Queue[api.Outcome] = blocking.Queue()
+    store.put_note(NOTE, value, outcomes.put_nowait)
+    outcome = outcomes.get()
+    if isinstance(outcome, AtollError):
+        raise outcome
+    return True
 
 
 def open_embedded(store: Embedded, audit: AuditWriter | None = None) -> AccountsTable:

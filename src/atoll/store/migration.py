@@ -4,7 +4,7 @@ Rule: the source is only read, and the target is not a store until the last tran
 puts a mark (``UNFINISHED_KEY``), the last one removes it together with writing the generation; whoever opens a
 store looks for the mark (``require_finished``) and refuses it. Run again, an interrupted migration begins anew.
 
-What is kept: keys, values, leases with their ids and granted times, and the order of creation among leased keys,
+What is kept: accounts, keys, values, leases with their ids and granted times, and the order of creation among leased keys,
 which decides elections. What is not: revisions, versions and history; the generation says so to every holder of
 a fencing token, because a token is (generation, revision) and compares as a pair.
 
@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from atoll.errors import AtollError, Code
+from atoll.store import accounts
 from atoll.store.api import (
     GENERATION_KEY,
     RESERVED_PREFIX,
@@ -87,7 +88,10 @@ def unfinished(which: str) -> AtollError:
 def migrate(source: Driver, target: Driver, wall_s: float) -> Migrated:
     """Copy everything of ``source`` to ``target``, which must be empty. Blocks. Raises CONFLICT where it is not."""
     _refuse_unfinished(source)
-    kvs = list(_all(source))
+    kept = accounts.kept(source)
+    kvs = [kv for kv in _all(source) if kv.key != accounts.KEY]
+    if kept is not None and not accounts.keep(target, kept):
+        kvs.append(KeyValue(accounts.KEY, kept))
     generation = next_generation(_generation(source), _generation(target), wall_s)
     _begin(target)
     _put_all(target, [kv for kv in kvs if not kv.lease])

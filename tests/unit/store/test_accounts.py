@@ -14,7 +14,7 @@ from atoll.resources.actor import Actor
 from atoll.runtime import loop
 from atoll.runtime.clock import BootClock
 from atoll.runtime.rng import seeded_rng
-from atoll.store import accounts
+from atoll.store import accounts, api, migration
 from atoll.store.accounts import ATTEMPTS_MAX, KEY, AccountsTable, Deed
 from atoll.store.api import Put, Range, prefix_end
 from atoll.store.audit import NEW, AuditLog, AuditWriter
@@ -168,3 +168,32 @@ def test_without_an_audit_log_changing_accounts_makes_no_revision() -> None:
         await store.close()
 
     loop.run(main())
+
+
+def test_accounts_move_with_the_store() -> None:
+    async def main() -> None:
+        here, there = open_memory(), open_memory()
+        table = accounts.open_embedded(here)
+        await table.change(add("ann"), DEED)
+        await loop.in_thread(migration.migrate, here, there, 100.0)
+        assert sorted(accounts.open_embedded(there).accounts.users) == ["ann"]
+        cluster, back = Cluster(open_memory()), open_memory()
+        await loop.in_thread(migration.migrate, there, cluster, 200.0)
+        moved = await accounts.open_cluster(cluster, StoreShell(cluster))
+        assert sorted(moved.accounts.users) == ["ann"]
+        moved.close()
+        await loop.in_thread(migration.migrate, cluster, back, 300.0)
+        assert sorted(accounts.open_embedded(back).accounts.users) == ["ann"]
+        for driver in (here, there, cluster, back):
+            driver.close()
+
+    loop.run(main())
+
+
+class Cluster:
+    """A store in memory that is reached like a cluster: by requests alone."""
+
+    def __init__(self, driver: api.Driver) -> None:
+        self.submit = driver.submit
+        self.watch = driver.watch
+        self.close = driver.close

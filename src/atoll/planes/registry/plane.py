@@ -113,6 +113,7 @@ async def open_plane(ground: Ground) -> Opened:
     registry = await _registry(ground, opened)
     recorder = Recorder(registry.journal, registry.naming, registry.configs)
     registry.journal.answer_for(registry.peers)
+    registry.journal.show(ground.metrics)
     ground.tasks.start("journal", registry.journal.keep_snapshots(recorder.instances))
     sealer = Sealer(ground.store, ground.clock)
     kept = Retention(ground.settings.audit_entries, ground.settings.audit_days * DAY_S)

@@ -20,7 +20,8 @@ from atoll.planes.registry.policy.explanation import Evidence
 from atoll.resources.events import Differences, Explanation, Kind, Topology
 from atoll.runtime import loop
 from atoll.runtime.clock import Clock
-from atoll.store.event_log import EventLog, Statistics
+from atoll.runtime.metrics import Metrics
+from atoll.store.event_log import EventLog
 from atoll.store.peers import Peers
 
 EXPLAIN = "registry-explain"
@@ -100,8 +101,25 @@ class Journal:
         """Write what is queued. Blocks."""
         self._log.close()
 
-    def statistics(self) -> Statistics:
-        return self._log.statistics()
+    def show(self, metrics: Metrics) -> None:
+        """What is recorded and what is lost, for whoever scrapes."""
+
+        def events() -> list[tuple[tuple[str], float]]:
+            now = self._log.statistics()
+            return [(("recorded",), now.recorded), (("dropped",), now.dropped)]
+
+        metrics.read_on_scrape(
+            "atoll_registry_events_total",
+            "Events for explain and topology: recorded, or dropped because the queue was full.",
+            ("outcome",),
+            events,
+        )
+        metrics.read_on_scrape(
+            "atoll_registry_events_bytes",
+            "Size of the file of events.",
+            (),
+            lambda: [((), self._log.statistics().size_bytes)],
+        )
 
     async def keep_snapshots(self, read: Callable[[], Instances]) -> None:
         """Write all instances down now and once an hour, for ever: where the replay of a past time begins."""
