@@ -7,11 +7,16 @@ from collections.abc import Awaitable
 import pytest
 
 from atoll.errors import AtollError, Code, Reason
+from atoll.planes.registry.model import naming_keys
 from atoll.planes.registry.model.naming import Selection
 from atoll.planes.registry.model.naming_decisions import MetadataChange, OverrideChange, ServiceChange
-from atoll.resources.service import Cluster, HealthChecker, Selector, Service
+from atoll.planes.registry.service.override_cleaning import OverrideCleaner
+from atoll.resources import records
+from atoll.resources.election import Token
+from atoll.resources.service import Cluster, HealthChecker, Selector, Service, ServiceKey
 from atoll.runtime import loop
-from atoll.store.api import Range
+from atoll.store.api import Delete, Put, Range
+from atoll.store.term import Term
 from tests.unit.registry.naming_kit import ANN, AUDITED, KEY, Bench, Listener, at, on_a_node
 
 
@@ -301,5 +306,78 @@ def test_the_audit_entry_is_in_the_transaction_of_its_change() -> None:
         revision = await bench.naming.create_service(ANN, Service(key=KEY))
         (entry,) = (await bench.store.range(Range(AUDITED))).kvs
         assert entry.mod_revision == revision and entry.value.startswith(b"ann service.create")
+
+    on_a_node(scenario)
+
+
+def test_an_override_is_forgotten_after_its_instance_was_gone_for_long_and_by_the_leader_alone() -> None:
+    async def scenario(bench: Bench) -> None:
+        naming, key = bench.naming, b"atoll/tests/leader"
+        cleaner = OverrideCleaner(naming, bench.store)
+        stands = await bench.store.put(Put(key, b"n1"))
+        term = Term("demo", Token(0, stands.revision), key, 0, bench.clock)
+        term.extend(bench.clock.boot_s + 1e6)
+        naming.register(bench.client(), KEY, [at(1), at(2)])
+        await naming.override_instance(ANN, KEY, at(1).id, OverrideChange(enabled=False))
+
+        async def looks(seconds: int) -> None:
+            for _ in range(seconds // 10):
+                bench.pass_s(10, 1.0)
+                await cleaner.look(term)
+
+        def is_kept() -> bool:
+            state = naming.directory.service(KEY)
+            return state is not None and at(1).id in state.overrides
+
+        await looks(700)
+        naming.register("c1", KEY, [at(2)])
+        await looks(590)
+        naming.register("c1", KEY, [at(1), at(2)])
+        await looks(10)
+        naming.register("c1", KEY, [at(2)])
+        await looks(590)
+        naming.stale = True
+        await looks(10)
+        naming.stale = False
+        await looks(600)
+        assert is_kept()
+        await bench.store.delete(Delete(key))
+        assert (await refused(looks(20)))[0] is Code.CONFLICT
+        assert is_kept()
+        again = await bench.store.put(Put(key, b"n1"))
+        term = Term("demo", Token(0, again.revision), key, 0, bench.clock)
+        term.extend(bench.clock.boot_s + 1e6)
+        await looks(10)
+        await naming.follower.at((await bench.store.status()).revision)
+        assert not is_kept()
+
+    on_a_node(scenario)
+
+
+def test_a_record_that_this_release_cannot_read_leaves_the_others_and_the_last_word() -> None:
+    async def scenario(bench: Bench) -> None:
+        naming, at_ = bench.naming, naming_keys.stored_service(KEY)
+        await naming.create_service(ANN, Service(key=KEY, protect_threshold=0.5))
+        strange = Service(key=KEY, selector=Selector("by the moon"))
+        for value in (b"{", b'{"format":99}', records.encode(strange)):
+            written = await bench.store.put(Put(at_, value))
+            await naming.follower.at(written.revision)
+            assert naming.service(KEY).service.protect_threshold == 0.5
+        await naming.register_persistent(ANN, ServiceKey("public", "g", "other"), at(1, ephemeral=False))
+        assert len(naming.services("public")) == 2
+
+    on_a_node(scenario)
+
+
+def test_fields_of_a_newer_release_survive_a_change() -> None:
+    async def scenario(bench: Bench) -> None:
+        naming, at_ = bench.naming, naming_keys.stored_service(KEY)
+        await naming.create_service(ANN, Service(key=KEY))
+        kept = (await bench.store.range(Range(at_))).kvs[0].value
+        written = await bench.store.put(Put(at_, kept[:-1] + b',"colour":"red"}'))
+        await naming.follower.at(written.revision)
+        await naming.update_service(ANN, KEY, ServiceChange(protect_threshold=0.5))
+        now = (await bench.store.range(Range(at_))).kvs[0].value
+        assert b'"colour":"red"' in now and b"0.5" in now
 
     on_a_node(scenario)

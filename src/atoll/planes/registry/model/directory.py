@@ -14,7 +14,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from atoll.planes.registry.model import naming_keys
+from atoll.planes.registry.model import naming_keys, selectors
 from atoll.planes.registry.model.naming import Hosts, ServiceInfo, View
 from atoll.planes.registry.model.naming_keys import Part
 from atoll.planes.registry.model.switches import Labels, Switches
@@ -197,7 +197,7 @@ class Directory:
             return self._apply_labels(rest.decode(), kv)
         if part is Part.SERVICE:
             state = self._by_bytes.get(rest) or self._made(rest)
-            state.record = services.decode(kv.value, kv.mod_revision) if kv.version else None
+            state.record = _record(kv)
             state.used = not state.is_empty
         else:
             raw, identity = naming_keys.split_instance(rest)
@@ -252,6 +252,15 @@ class Directory:
         self.services[state.key] = state
         self._by_bytes[raw] = state
         return state
+
+
+def _record(kv: KeyValue) -> Service | None:
+    """Raises INVALID also for a selector that this release does not know: it would fail whoever asks."""
+    if not kv.version:
+        return None
+    record = services.decode(kv.value, kv.mod_revision)
+    selectors.labels_in(record.selector)
+    return record
 
 
 def _apply_to_instance(state: ServiceState, part: Part, identity: InstanceId, kv: KeyValue) -> None:

@@ -11,6 +11,7 @@ healthy instance shares decides.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 
@@ -28,6 +29,7 @@ _TERM = re.compile(r"CONSUMER\.label\.([^\s=&]+)\s*=\s*PROVIDER\.label\.([^\s=&]
 _NAME = re.compile(r"[^\s,=&]+")
 
 
+@functools.lru_cache(maxsize=4096)
 def labels_in(selector: Selector) -> tuple[str, ...]:
     """The labels that ``selector`` looks at, in its order. Raises INVALID / SELECTOR_INVALID for what is none."""
     if selector.kind == NONE:

@@ -1,9 +1,8 @@
 """Which instances a consumer is given: clusters, enabled, selector, health, and the protect threshold.
 
-Rule: the order of nacos-wire 5.4. Three of upstream's slips are put right unless ``strict``: with ``healthy_only`` the
-threshold protects as well (it would be of no use to those who ask for the healthy alone); a threshold of 0 never
-protects (upstream hands out a dead service as healthy as soon as it has a record); the threshold protects a service
-whose selector left something only.
+Rule: the order of nacos-wire 5.4. Two of upstream's slips are put right unless ``strict``: with ``healthy_only`` the
+threshold protects as well (it would be of no use to those who ask for the healthy alone), and a threshold of 0 never
+protects (upstream hands out a dead service as healthy as soon as it has a record).
 
 Source: the order of Nacos 2.4.3 for the strict form.
 """
