@@ -285,7 +285,7 @@ def _place(settings: Settings) -> Place:
 
 
 def _registry_settings(settings: Settings) -> Any:
-    from atoll.planes.registry.settings import HttpCompatibility
+    from atoll.planes.registry.settings import ConfigChoices, HttpCompatibility
     from atoll.planes.registry.settings import Settings as RegistrySettings
 
     http = HttpCompatibility(
@@ -293,8 +293,15 @@ def _registry_settings(settings: Settings) -> Any:
         settings.registry_nacos_http_admin,
         settings.registry_nacos_http_console,
     )
+    configs = ConfigChoices(
+        settings.registry_config_check,
+        settings.registry_config_namespaces,
+        settings.registry_config_items_max,
+        settings.registry_config_history_s,
+    )
     return RegistrySettings(
         http=http,
+        configs=configs,
         rate_limits=settings.registry_rate_limits,
         connections_max=settings.registry_connections_max,
         connections_per_address_max=settings.registry_connections_per_address_max,

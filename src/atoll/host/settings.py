@@ -118,6 +118,16 @@ class Settings:
     registry_nacos_strict: bool = _setting(
         False, "", "Choose instances exactly as Nacos does, its slips with the protect threshold included."
     )
+    registry_config_check: bool = _setting(
+        True, "", "Refuse a configuration that does not parse as its type, unless it is forced."
+    )
+    registry_config_namespaces: bool = _setting(
+        False, "", "Publish configuration only into namespaces that were created."
+    )
+    registry_config_items_max: int = _setting(0, "N", "Configuration items in the cluster; 0: no limit.")
+    registry_config_history_s: float = _setting(
+        2_592_000.0, "S", "How long what a configuration was before is kept; 30 days."
+    )
     registry_override_kept_s: float = _setting(
         600.0, "S", "How long an operator's word on an instance outlives the instance; at least 60."
     )

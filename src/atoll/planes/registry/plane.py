@@ -15,6 +15,7 @@ import msgspec
 from atoll.planes.registry.frontends import nacos_grpc, nacos_http, rest
 from atoll.planes.registry.frontends.nacos_grpc import NacosGrpc
 from atoll.planes.registry.frontends.nacos_http import OpenedHttp
+from atoll.planes.registry.model.config_limits import ConfigLimits
 from atoll.planes.registry.policy.control import ConnectionRule, Control, parse_rules
 from atoll.planes.registry.policy.rollout_judge import Share
 from atoll.planes.registry.service import access
@@ -29,7 +30,7 @@ from atoll.planes.registry.service.override_cleaning import OverrideCleaner
 from atoll.planes.registry.service.probes import Prober
 from atoll.planes.registry.service.recorder import Recorder
 from atoll.planes.registry.service.registry import Registry
-from atoll.planes.registry.settings import Settings
+from atoll.planes.registry.settings import ConfigChoices, Settings
 from atoll.resources.service import key_of as service_key
 from atoll.runtime.clock import Clock
 from atoll.runtime.http_api import Endpoint
@@ -198,6 +199,7 @@ async def _configs(ground: Ground, opened: access.Access, naming: Naming) -> tup
         clock=ground.clock,
         rng=rng,
         audit=opened.audit.entry,
+        limits=_limits(ground.settings.configs),
         stale=lambda: naming.stale,
         known=lambda name: namespaces.exists(name),
         shares=lambda space, name: _share(naming, space, name),
@@ -207,6 +209,15 @@ async def _configs(ground: Ground, opened: access.Access, naming: Naming) -> tup
     configs.reach.join(naming.peers)
     await configs.start()
     return configs, namespaces
+
+
+def _limits(chosen: ConfigChoices) -> ConfigLimits:
+    return ConfigLimits(
+        check=chosen.check,
+        require_namespace=chosen.require_namespace,
+        items_max=chosen.items_max,
+        history_s_max=chosen.history_s_max,
+    )
 
 
 def _share(naming: Naming, space: str, name: str) -> Share | None:

@@ -18,6 +18,17 @@ class HttpCompatibility(msgspec.Struct, frozen=True):
     console: bool = True
 
 
+class ConfigChoices(msgspec.Struct, frozen=True):
+    """``check``: refuse what does not parse as its type. ``require_namespace``: publish into known namespaces only.
+    ``items_max``: in the cluster, 0: no limit. ``history_s_max``: how long what was before is kept.
+    """
+
+    check: bool = True
+    require_namespace: bool = False
+    items_max: int = 0
+    history_s_max: float = 30 * 86_400.0
+
+
 class Settings(msgspec.Struct, frozen=True):
     """``rate_limits``: ``POINT=COUNT[/s|/m|/h][:monitor|:intercept]``, separated by commas. -1: no limit.
     ``strict``: choose instances as Nacos does, slips included. ``override_kept_s``: how long an operator's word on an
@@ -28,6 +39,7 @@ class Settings(msgspec.Struct, frozen=True):
     connections_max: int = -1
     connections_per_address_max: int = -1
     http: HttpCompatibility = HttpCompatibility()
+    configs: ConfigChoices = ConfigChoices()
     strict: bool = False
     override_kept_s: float = 600.0
     token_ttl_s: float = 18_000.0
