@@ -299,3 +299,91 @@ def test_subscribers_and_clients_are_shown_with_what_they_were_told() -> None:
         assert caught.value.code is Code.NOT_FOUND
 
     on_a_node(scenario)
+
+
+def test_an_abandoned_push_is_not_repeated_and_the_next_change_is_told() -> None:
+    def scenario(bench: Bench) -> None:
+        client, deaf = bench.client(), Listener(acknowledges=False)
+        bench.naming.subscribe(client, KEY, Selection(), deaf)
+        bench.naming.register(client, KEY, [at(1)])
+        bench.pass_s(1)
+        deaf.pushes[0].abandoned()
+        bench.pass_s(60)
+        assert deaf.ports == [[1]]
+        bench.naming.register(client, KEY, [at(2)])
+        bench.pass_s(1)
+        assert deaf.ports == [[1], [2]]
+
+    on_a_node(scenario)
+
+
+def test_whoever_is_gone_is_told_nothing_though_a_push_was_on_its_way() -> None:
+    def scenario(bench: Bench) -> None:
+        listener = Listener(acknowledges=False)
+        bench.naming.subscribe(bench.client("s"), KEY, Selection(), listener)
+        bench.naming.register(bench.client(), KEY, [at(1)])
+        bench.pass_s(1)
+        bench.naming.client_closed("s", clean=False)
+        listener.pushes[0].failed()
+        bench.naming.register("c1", KEY, [at(2)])
+        bench.pass_s(60)
+        assert listener.ports == [[1]] and not bench.naming.pushes.is_wanted(KEY)
+
+    on_a_node(scenario)
+
+
+def test_subscribers_of_different_clusters_are_told_of_their_own() -> None:
+    def scenario(bench: Bench) -> None:
+        listeners = {name: Listener() for name in ("a", "b", "")}
+        for name, listener in listeners.items():
+            bench.naming.subscribe(bench.client(), KEY, Selection.of_text(name), listener)
+        bench.naming.register("c1", KEY, [at(1, cluster="a")])
+        bench.pass_s(1)
+        bench.naming.register("c1", KEY, [at(1, cluster="a"), at(2, cluster="b")])
+        bench.pass_s(1)
+        assert {name: each.ports for name, each in listeners.items()} == {
+            "a": [[1]],
+            "b": [[2]],
+            "": [[1], [1, 2]],
+        }
+        assert bench.naming.unsubscribe("c1", KEY, Selection.of_text("a"))
+        assert not bench.naming.unsubscribe("c1", KEY, Selection.of_text("a"))
+        bench.naming.register("c1", KEY, [])
+        bench.pass_s(1)
+        assert (len(listeners["a"].pushes), len(listeners["b"].pushes)) == (1, 2)
+
+    on_a_node(scenario)
+
+
+def test_limits_of_a_client_are_named() -> None:
+    def scenario(bench: Bench) -> None:
+        client = bench.client()
+        for number in range(20):
+            bench.naming.fuzzy_watch(client, f"public>>*>>s{number}", lambda notice: None)
+        with pytest.raises(AtollError) as caught:
+            bench.naming.fuzzy_watch(client, "public>>*>>one-more", lambda notice: None)
+        assert caught.value.code is Code.EXHAUSTED and "20" in caught.value.message
+        bench.naming.fuzzy_watch(client, "public>>*>>s0", lambda notice: None)
+        with pytest.raises(AtollError) as caught:
+            bench.naming.register(
+                client, KEY, [at(port % 65_536, cluster=f"c{port // 65_536}") for port in range(20_001)]
+            )
+        assert caught.value.code is Code.EXHAUSTED and bench.ports() == []
+        with pytest.raises(AtollError) as caught:
+            bench.naming.register("nobody", KEY, [at(1)])
+        assert caught.value.code is Code.NOT_FOUND
+
+    on_a_node(scenario)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["", "a", "public>>g", "public>>g>>s>>x", "public>>>>s", "public>>g>>a*b", "n s>>g>>s", "public>>g>>**"],
+)
+def test_what_is_no_pattern_is_refused(pattern: str) -> None:
+    def scenario(bench: Bench) -> None:
+        with pytest.raises(AtollError) as caught:
+            bench.naming.fuzzy_watch(bench.client(), pattern, lambda notice: None)
+        assert caught.value.code is Code.INVALID
+
+    on_a_node(scenario)

@@ -39,7 +39,7 @@ def parse(text: str) -> Pattern:
         raise services.invalid("groupKeyPattern", f"{text[:100]!r} is no pattern; expected {expected}")
     namespace, group, name = parts
     for part in (group, name):
-        if not part or "*" in part.removeprefix("*").removesuffix("*"):
+        if part in ("", "**") or "*" in part.removeprefix("*").removesuffix("*"):
             raise services.invalid("groupKeyPattern", f"{part!r} is none of: exact, *, a*, *a, *a*")
     return Pattern(namespaces.require_id(namespaces.canonical(namespace)), group, name)
 
