@@ -77,21 +77,23 @@ def test_the_offset_moves_every_port_but_zero() -> None:
 TLS = {"tls_certificate": "c.pem", "tls_key": "k.pem"}
 
 
+@pytest.mark.parametrize("field", ["listen_etcd", "listen_nacos", "listen_nacos_grpc", "listen_api"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 @pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("auth", [False, True])
 @pytest.mark.parametrize("insecure", [False, True])
 def test_listening_beyond_loopback_needs_tls_and_credentials_or_insecure(
-    host: str, tls: bool, auth: bool, insecure: bool
+    field: str, host: str, tls: bool, auth: bool, insecure: bool
 ) -> None:
-    flags: dict[str, str | bool] = {"listen_etcd": f"{host}:1", "auth": auth, "insecure": insecure}
+    flags: dict[str, str | bool] = {field: f"{host}:1", "auth": auth, "insecure": insecure}
     flags |= TLS if tls else {}
     allowed = host == "127.0.0.1" or insecure or (tls and auth)
     if allowed:
         settings.resolve(None, {}, flags)
         return
     with pytest.raises(
-        AtollError, match=r"listen\.etcd = 0\.0\.0\.0:1 is reachable by other machines"
+        AtollError,
+        match=rf"{field.replace('_', '.', 1)} = 0\.0\.0\.0:1 is reachable by other machines",
     ) as caught:
         settings.resolve(None, {}, flags)
     assert caught.value.code is Code.DENIED
