@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import binascii
 import enum
+import functools
 import hmac
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
@@ -22,6 +23,8 @@ import msgspec
 
 from atoll.errors import AtollError, Code, Reason
 from atoll.runtime.net import Address
+
+HOSTS_KEPT_MAX = 64  # Host headers whose answer is remembered: a client sends the same one with every request
 
 Sessions: TypeAlias = Callable[[str], str]
 """What a user got at login -> the user; empty while nobody needs to log in. Raises DENIED."""
@@ -87,6 +90,7 @@ class Gate:
         raise AtollError(Code.DENIED, message, reason=Reason.INVALID_TOKEN)
 
 
+@functools.lru_cache(maxsize=HOSTS_KEPT_MAX)
 def _names_loopback(host: str) -> bool:
     try:
         name = urlsplit(f"//{host}").hostname or ""

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
-from atoll.planes.registry.frontends.nacos_http import open_http
+from atoll.errors import AtollError, Code
+from atoll.planes.registry.frontends.nacos_http import answer, open_http
 from atoll.planes.registry.policy.control import Rule
 from atoll.planes.registry.settings import HttpCompatibility
 from atoll.resources.config_item import ConfigKey
 from atoll.resources.service import ServiceKey
 from atoll.runtime.net import Address
+from atoll.wire.nacos.catalog.entry import CONFIG_W, Entry, Envelope
 from tests.unit.registry import rest_kit
 from tests.unit.registry.rest_kit import Kit
 from tests.unit.registry.test_nacos_http_paths import BOSS, Answer, ask
@@ -91,9 +93,9 @@ def test_a_failure_is_told_in_the_envelope_of_its_path(name: str) -> None:
     line, fields, status, wanted = FAILURES[name]
 
     async def work(kit: Kit) -> None:
-        answer = await ask(kit.opened.nacos_http.application, line, fields)
-        said = answer.text if isinstance(wanted, str) else [answer.json["code"], answer.json["data"]]
-        assert (answer.status, said) == (status, wanted)
+        found = await ask(kit.opened.nacos_http.application, line, fields)
+        said = found.text if isinstance(wanted, str) else [found.json["code"], found.json["data"]]
+        assert (found.status, said) == (status, wanted)
 
     rest_kit.run(work)
 
@@ -123,8 +125,8 @@ def test_a_path_has_one_spelling(path: str) -> None:
 
 def test_a_known_path_with_another_verb_is_405() -> None:
     async def work(kit: Kit) -> None:
-        answer = await ask(kit.opened.nacos_http.application, "PATCH /nacos/v1/cs/configs", ITEM)
-        assert (answer.status, answer.json["error"]) == (405, "Method Not Allowed")
+        found = await ask(kit.opened.nacos_http.application, "PATCH /nacos/v1/cs/configs", ITEM)
+        assert (found.status, found.json["error"]) == (405, "Method Not Allowed")
 
     rest_kit.run(work)
 
@@ -134,8 +136,8 @@ def test_a_form_counts_with_the_query_and_is_utf_8_whatever_it_says() -> None:
         app = kit.opened.nacos_http.application
         body = b"content=%E4%BD%A0%2B+1&group=other"
         assert (await ask(app, "POST /nacos/v1/cs/configs", ITEM, FORM, body)).text == "true"
-        answer = await ask(app, "GET /nacos/v1/cs/configs", ITEM)
-        assert (answer.text, answer.fields[b"config-type"]) == ("你+ 1", b"text")
+        found = await ask(app, "GET /nacos/v1/cs/configs", ITEM)
+        assert (found.text, found.fields[b"config-type"]) == ("你+ 1", b"text")
 
     rest_kit.run(work)
 
@@ -249,6 +251,39 @@ def test_older_versions_can_be_switched_off_for_tools_and_consoles() -> None:
     rest_kit.run(work)
 
 
+def test_what_is_read_while_the_store_is_away_says_so_and_ephemeral_instances_register() -> None:
+    async def work(kit: Kit) -> None:
+        app, registry = kit.opened.nacos_http.application, kit.opened.registry
+        await registry.configs.publish(BOSS, ConfigKey("public", "G", "d"), "kept")
+        fresh = await ask(app, "GET /nacos/v1/cs/configs", ITEM)
+        registry.naming.stale = True
+        registered = {"serviceName": "s", "ip": "1.1.1.1", "port": "80"}
+        assert (await ask(app, "POST /nacos/v1/ns/instance", registered)).text == "ok"
+        item = await ask(app, "GET /nacos/v1/cs/configs", ITEM)
+        hosts = await ask(app, "GET /nacos/v2/ns/instance/list", {"serviceName": "s"})
+        assert b"atoll-stale" not in fresh.fields
+        assert (item.text, item.fields[b"atoll-stale"]) == ("kept", b"true")
+        assert (len(hosts.json["data"]["hosts"]), hosts.fields[b"atoll-stale"]) == (1, b"true")
+
+    rest_kit.run(work)
+
+
+UNAVAILABLE = AtollError(Code.UNAVAILABLE, "the store is away", retry_after_s=2.0)
+
+
+@pytest.mark.parametrize("envelope", Envelope)
+def test_a_write_without_the_store_is_503_in_each_envelope(envelope: Envelope) -> None:
+    entry = Entry("POST", "/v2/x", "x", envelope, CONFIG_W)
+    found = answer.failure(entry, UNAVAILABLE, "/nacos/v2/x", 0.0)
+    said = found.body.decode() if envelope is Envelope.TEXT else json.loads(found.body)
+    expected = {
+        Envelope.TEXT: "the store is away",
+        Envelope.REST: {"code": 503, "message": "the store is away", "data": None},
+        Envelope.RESULT: {"code": 30000, "message": "server error", "data": "the store is away"},
+    }
+    assert (found.status, said, found.fields) == (503, expected[envelope], [(b"retry-after", b"2")])
+
+
 class Ear(asyncio.DatagramProtocol):
     """A client's UDP socket."""
 
@@ -289,8 +324,8 @@ def test_an_agent_that_does_not_listen_is_not_pushed_to() -> None:
     async def work(kit: Kit) -> None:
         app = kit.opened.nacos_http.application
         poll = {"serviceName": "s", "udpPort": "9"}
-        answer = await ask(app, "GET /nacos/v1/ns/instance/list", poll, {"user-agent": "curl/8"})
-        assert answer.json["cacheMillis"] == 3_000
+        found = await ask(app, "GET /nacos/v1/ns/instance/list", poll, {"user-agent": "curl/8"})
+        assert found.json["cacheMillis"] == 3_000
         assert kit.opened.nacos_http.udp.subscribers == 0
 
     rest_kit.run(work)

@@ -31,6 +31,8 @@ Waiting: TypeAlias = Callable[[Call, Receive], Awaitable[Any]]
 BODY_BYTES_MAX = 32 * 1024 * 1024
 """A content of 10 MiB, each byte of which may be percent-encoded, and what is sent with it."""
 BODIES_BYTES_MAX = 256 * 1024 * 1024
+STALE = (b"atoll-stale", b"true")
+"""On what was read from the last good view, because the store is away."""
 _MULTIPART = b"multipart/form-data"
 
 
@@ -76,7 +78,10 @@ class NacosHttp:
             call.fields.update(found.values)
             await self._read(call, scope, receive)
             entry = call.entry = routing.choose(found.entries, call.fields)
-            return await self._operate(call, receive)
+            done = await self._operate(call, receive)
+            if entry.verb == "GET" and self._doors.stale():
+                return done._replace(fields=[*done.fields, STALE])
+            return done
         except AtollError as error:
             return answer.failure(entry, error, path, self._clock.wall_s())
         finally:

@@ -8,7 +8,7 @@ its versions: parameter ``accessToken``, header ``accessToken``, ``Authorization
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from atoll.access.grants import Resource, console
 from atoll.planes.registry.frontends.nacos_http.call import Call
@@ -38,6 +38,7 @@ class Doors:
         self.guard = guard
         self.compatibility = HttpCompatibility()
         self.node = ""
+        self.stale: Callable[[], bool] = bool  # whether the store is away
         self._accounts = accounts
         self._control = control
         self._clock = clock

@@ -27,9 +27,6 @@ from atoll.resources.service import ServiceKey
 from atoll.runtime.net import Address
 from atoll.wire.nacos import errors, parameters, service_info
 
-STALE = (b"atoll-stale", b"true")
-"""On an answer that was given from the last good view, because the store is away."""
-
 
 class _Beat(msgspec.Struct, rename="camel"):
     """The body of a beat, as clients send it."""
@@ -128,7 +125,7 @@ class Instances:
             body = b'{"code":0,"message":"success","data":%s}' % service_info.service_info(head, hosts)
         else:
             body = service_info.old_service_info(head, hosts)
-        return Bare(body, JSON_TYPE, fields=[STALE] if info.stale else [])
+        return Bare(body, JSON_TYPE)
 
     def _pushed_to(self, call: Call, key: ServiceKey, selection: Selection) -> bool:
         port = parameters.port(call.integer("udpPort", 0))
@@ -140,7 +137,7 @@ class Instances:
     def hosts_v3(self, call: Call) -> Bare:
         info = self._naming.query(call.service_key(), selection_of(call))
         body = b'{"code":0,"message":"success","data":%s}' % shapes.hosts_json(info)
-        return Bare(body, JSON_TYPE, fields=[STALE] if info.stale else [])
+        return Bare(body, JSON_TYPE)
 
     def get(self, call: Call) -> Bare:
         key, found = self._one(call)

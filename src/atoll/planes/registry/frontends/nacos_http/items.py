@@ -31,7 +31,6 @@ from atoll.wire.nacos import parameters
 
 BETA = "beta"
 TAG_PREFIX = "tag_"
-STALE = (b"atoll-stale", b"true")
 _CONTENT_TYPES: Mapping[str, bytes] = {
     "json": b"application/json;charset=UTF-8",
     "xml": b"application/xml;charset=UTF-8",
@@ -99,7 +98,7 @@ class Items:
             "beta": served.gray_kind == "beta",
             "success": True,
         }
-        return answer.success(call.entry, body)._replace(fields=[STALE] if served.stale else [])
+        return answer.success(call.entry, body)
 
     def detail(self, call: Call) -> Any:
         """An empty body where there is none, as the reference answers."""
@@ -245,8 +244,6 @@ def _fields(served: Served) -> Fields:
         fields.append((b"isbeta", b"true"))
     if served.gray_kind == "tag":
         fields.append((b"vipserver-tag", _field(served.gray_expr)))
-    if served.stale:
-        fields.append(STALE)
     return fields
 
 
