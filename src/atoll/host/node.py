@@ -170,11 +170,7 @@ class Node:
     async def _open_accounts(self, audit: AuditWriter) -> AccountsTable:
         """The accounts, asked for from now on if ``auth`` says so; a user root is made if there is none."""
         accounts = await catalog.open_accounts(self.state.opened, audit)
-
-        async def close(within_s: float) -> None:
-            accounts.close()
-
-        self._undo.append(("accounts", close))
+        self.tasks.start("accounts", accounts.run())
         if self.settings.auth:
             password = _secret(self.settings.data / ROOT_PASSWORD_FILE)
             await accounts.ensure_enabled(password, Deed(Actor(via="node"), "auth.enable", "root"))

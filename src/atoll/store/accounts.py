@@ -12,6 +12,7 @@ decides again on what the earlier one made.
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
@@ -34,6 +35,7 @@ NOTE = "accounts"
 KEY = api.RESERVED_PREFIX + b"accounts"
 ATTEMPTS_MAX = 10  # of one change, when other nodes change accounts at the same time
 WRITE_S_MAX = 5.0
+RETRY_S = 1.0
 
 Change = Callable[[Accounts], Accounts]
 Follower = Callable[[Accounts], None]
@@ -56,7 +58,8 @@ class Keeper(Protocol):
         self, after: Accounts, entry: api.Put | None, done: Callable[[AtollError | Accounts | None], None]
     ) -> None: ...
 
-    def close(self) -> None: ...
+    async def follow(self, take: Follower) -> None:
+        """Give ``take`` what other nodes make durable, for as long as there may be any."""
 
 
 class _Waiting(NamedTuple):
@@ -106,8 +109,9 @@ class AccountsTable:
         if accounts.revision > self.accounts.revision:
             self._put_in_force(accounts)
 
-    def close(self) -> None:
-        self._keeper.close()
+    async def run(self) -> None:
+        """Put in force what other nodes change; to be run in the background."""
+        await self._keeper.follow(self.take)
 
     def _begin(self) -> None:
         before = self.accounts
@@ -178,25 +182,36 @@ class NoteKeeper:
 
         self._store.put_note(NOTE, nouns.encode(after), kept, entry)
 
-    def close(self) -> None:
-        """The store is its opener's; nothing to give up here."""
+    async def follow(self, take: Follower) -> None:
+        """Nobody else writes the note."""
 
 
 class KeyKeeper:
-    """The copy as a key of a cluster. ``start`` once the table is there: it follows what other nodes change."""
+    """The copy as a key of a cluster."""
 
-    def __init__(self, driver: api.Driver, revision: int) -> None:
+    def __init__(self, driver: api.Driver, store: api.Store, revision: int) -> None:
         self._driver = driver
+        self._store = store
         self._revision = revision  # of the key as this node knows it; 0: it is not there
-        self._mailbox = Mailbox()
-        self._cancel: api.Cancel | None = None
         self._log = Log("accounts")
 
-    def start(self, table: AccountsTable) -> None:
-        def sink(item: api.WatchBatch | AtollError) -> None:
-            self._mailbox.post(self._hear, table, item)
-
-        self._cancel = self._driver.watch(api.Watch(KEY, start_revision=self._revision + 1), sink)
+    async def follow(self, take: Follower) -> None:
+        """For ever: a watch that ends (its start was compacted, the cluster refused it) begins with reading again, so
+        that no right that was taken away elsewhere goes on here.
+        """
+        while True:
+            try:
+                found = await self._store.range(api.Range(KEY))
+                for kv in found.kvs:
+                    self._take(kv, take)
+                watch = api.Watch(KEY, start_revision=found.revision + 1)
+                async with contextlib.aclosing(self._store.watch(watch)) as batches:
+                    async for batch in batches:
+                        for event in batch.events:
+                            self._take(event.kv, take)
+            except AtollError as error:
+                self._log.warning("accounts of other nodes are not followed", error=error.message)
+                await loop.sleep(RETRY_S)
 
     def write(
         self, after: Accounts, entry: api.Put | None, done: Callable[[AtollError | Accounts | None], None]
@@ -208,10 +223,6 @@ class KeyKeeper:
             done(self._read(outcome))
 
         self._driver.submit(api.Txn((guard,), puts, (api.Range(KEY),)), decided, WRITE_S_MAX)
-
-    def close(self) -> None:
-        if self._cancel is not None:
-            self._cancel()
 
     def _read(self, outcome: api.Outcome) -> AtollError | Accounts | None:
         if not isinstance(outcome, api.TxnResult):
@@ -230,16 +241,13 @@ class KeyKeeper:
         self._revision = found.kvs[0].mod_revision
         return there
 
-    def _hear(self, table: AccountsTable, item: api.WatchBatch | AtollError) -> None:
-        if isinstance(item, AtollError):
-            self._log.warning("accounts are followed no more", error=item.message)
+    def _take(self, kv: api.KeyValue, take: Follower) -> None:
+        if not kv.version:
             return
-        for event in item.events:
-            try:
-                if not event.is_delete:
-                    table.take(nouns.decode(event.kv.value))
-            except AtollError as error:
-                self._log.warning("accounts that another node wrote are not taken", error=error.message)
+        try:
+            take(nouns.decode(kv.value))
+        except AtollError as error:
+            self._log.error("accounts that another node wrote are not taken", why=error.message)
 
 
 def load(store: Embedded) -> Accounts:
@@ -275,10 +283,8 @@ def open_embedded(store: Embedded, audit: AuditWriter | None = None) -> Accounts
 async def open_cluster(
     driver: api.Driver, store: api.Store, audit: AuditWriter | None = None
 ) -> AccountsTable:
-    """Raises what the store says, CORRUPT or NEWER_FORMAT."""
+    """``run`` it, to hear of other nodes. Raises what the store says, CORRUPT or NEWER_FORMAT."""
     found = await store.range(api.Range(KEY))
     accounts = nouns.decode(found.kvs[0].value) if found.kvs else Accounts()
-    keeper = KeyKeeper(driver, found.kvs[0].mod_revision if found.kvs else 0)
-    table = AccountsTable(keeper, accounts, audit)
-    keeper.start(table)
-    return table
+    revision = found.kvs[0].mod_revision if found.kvs else 0
+    return AccountsTable(KeyKeeper(driver, store, revision), accounts, audit)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -13,10 +13,12 @@ from atoll.resources.accounts import Accounts
 from atoll.resources.actor import Actor
 from atoll.runtime import loop
 from atoll.runtime.clock import BootClock
+from atoll.runtime.logs import Log
 from atoll.runtime.rng import seeded_rng
+from atoll.runtime.tasks import Tasks
 from atoll.store import accounts, api, migration
 from atoll.store.accounts import ATTEMPTS_MAX, KEY, AccountsTable, Deed
-from atoll.store.api import Put, Range, prefix_end
+from atoll.store.api import Put, Range, Watch, WatchBatch, prefix_end
 from atoll.store.audit import NEW, AuditLog, AuditWriter
 from atoll.store.memory import open_memory
 from atoll.store.shell import StoreShell
@@ -42,9 +44,11 @@ def on_cluster(work: Callable[[StoreShell, AccountsTable, AccountsTable], Awaita
             await accounts.open_cluster(store.driver, store, AuditWriter(BootClock(), seeded_rng(n), f"n{n}"))
             for n in (1, 2)
         ]
-        await work(store, *tables)
+        tasks = Tasks(Log("test"), lambda name, error: None)
         for table in tables:
-            table.close()
+            tasks.start("accounts", table.run())
+        await work(store, *tables)
+        await tasks.stop(5.0)
         await store.close()
 
     loop.run(main())
@@ -69,7 +73,6 @@ def test_what_one_node_changes_counts_on_the_other() -> None:
         await until_there(one, "bob")
         third = await accounts.open_cluster(store.driver, store)
         assert sorted(third.accounts.users) == ["ann", "bob"]
-        third.close()
 
     on_cluster(work)
 
@@ -85,7 +88,6 @@ def test_changes_of_two_nodes_at_once_are_both_made() -> None:
         await loop.gather(*both)
         third = await accounts.open_cluster(store.driver, store)
         assert len(third.accounts.users) == 2 * len(names)
-        third.close()
         entries, _ = await AuditLog(store).newest(lambda entry: True, 1_000)
         assert len(entries) == 2 * len(names)
 
@@ -103,6 +105,35 @@ def test_the_later_of_two_that_make_the_same_user_is_told() -> None:
             return True
 
         assert sorted(await loop.gather(made(one), made(other))) == [False, True]
+
+    on_cluster(work)
+
+
+class Losing(StoreShell):
+    """Its first watch ends at once: what it was to begin with has been compacted."""
+
+    watches = 0
+
+    async def watch(self, watch: Watch) -> AsyncGenerator[WatchBatch, None]:
+        self.watches += 1
+        if self.watches == 1:
+            raise AtollError(Code.INVALID, "compacted", reason=Reason.COMPACTED)
+        async for batch in super().watch(watch):
+            yield batch
+
+
+def test_a_watch_that_ended_does_not_leave_old_rights_in_force() -> None:
+    async def work(store: StoreShell, one: AccountsTable, other: AccountsTable) -> None:
+        losing = Losing(store.driver)
+        third = await accounts.open_cluster(store.driver, losing)
+        await one.change(add("ann"), DEED)
+        tasks = Tasks(Log("test"), lambda name, error: None)
+        tasks.start("accounts", third.run())
+        await until_there(third, "ann")
+        await one.change(add("bob"), DEED)
+        await until_there(third, "bob")
+        assert losing.watches == 2
+        await tasks.stop(5.0)
 
     on_cluster(work)
 
@@ -181,7 +212,6 @@ def test_accounts_move_with_the_store() -> None:
         await loop.in_thread(migration.migrate, there, cluster, 200.0)
         moved = await accounts.open_cluster(cluster, StoreShell(cluster))
         assert sorted(moved.accounts.users) == ["ann"]
-        moved.close()
         await loop.in_thread(migration.migrate, cluster, back, 300.0)
         assert sorted(accounts.open_embedded(back).accounts.users) == ["ann"]
         for driver in (here, there, cluster, back):
