@@ -21,7 +21,6 @@ from atoll.planes.registry.policy.rollout_judge import Share
 from atoll.planes.registry.service import access
 from atoll.planes.registry.service.configs import ConfigParts, Configs
 from atoll.planes.registry.service.connected import Connected
-from atoll.planes.registry.service.listener_views import ListenerViews
 from atoll.planes.registry.service.locks import Locks
 from atoll.planes.registry.service.namespaces import Namespaces
 from atoll.planes.registry.service.naming import Chosen, Naming, NamingParts
@@ -185,7 +184,6 @@ async def _registry(ground: Ground, opened: access.Access) -> Registry:
         locks=Locks(ground.store),
         connected=Connected(),
         control=_control(ground.settings),
-        listener_views=ListenerViews(configs, peers),
         peers=peers,
         clock=clock,
         metrics=ground.metrics,

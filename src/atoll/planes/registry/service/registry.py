@@ -15,7 +15,6 @@ from atoll.planes.registry.service.configs import Configs
 from atoll.planes.registry.service.connected import Connected
 from atoll.planes.registry.service.guard import Guard
 from atoll.planes.registry.service.journal import Journal
-from atoll.planes.registry.service.listener_views import ListenerViews
 from atoll.planes.registry.service.locks import Locks
 from atoll.planes.registry.service.namespaces import Namespaces
 from atoll.planes.registry.service.naming import Naming
@@ -38,7 +37,6 @@ class Registry:
     locks: Locks
     connected: Connected
     control: Control
-    listener_views: ListenerViews
     peers: Peers
     clock: Clock
     metrics: Metrics

@@ -26,7 +26,7 @@ _PAD = 10
 class Records:
     def __init__(self, registry: Registry) -> None:
         self._configs = registry.configs
-        self._views = registry.listener_views
+        self._reach = registry.configs.reach
 
     def operations(self) -> dict[str, Operation]:
         return {
@@ -95,11 +95,11 @@ class Records:
     # ---------------------------------------------------------------------------------------- listeners
 
     async def listeners(self, call: Call) -> Any:
-        found = await self._views.listeners(call.config_key())
+        found, _ = await self._reach.listeners(call.config_key())
         return _status({each.address: each.md5 for each in found})
 
     async def listeners_v3(self, call: Call) -> Any:
-        found = await self._views.listeners(call.config_key())
+        found, _ = await self._reach.listeners(call.config_key())
         return {"queryType": "config", "listenersStatus": {each.address: each.md5 for each in found}}
 
     async def listeners_of_address(self, call: Call) -> Any:
@@ -110,14 +110,14 @@ class Records:
 
     async def _of_address(self, call: Call) -> dict[str, str]:
         """Of one namespace: that is what the asker may read."""
-        found = await self._views.listeners_at(call.required("ip"))
+        found, _ = await self._reach.listened(call.required("ip"))
         return {
             _group_key(each.key): each.listener.md5 for each in found if each.key.namespace == call.namespace
         }
 
     async def metrics(self, call: Call) -> Any:
         """What a client has in its caches is known by its listening alone."""
-        found = await self._views.listeners_at(call.required("ip"))
+        found, _ = await self._reach.listened(call.required("ip"))
         return {"cacheData": {_group_key(each.key): each.listener.md5 for each in found}, "snapshotData": {}}
 
     # ------------------------------------------------------------------------------------------- quotas
