@@ -268,6 +268,27 @@ def test_what_is_read_while_the_store_is_away_says_so_and_ephemeral_instances_re
     rest_kit.run(work)
 
 
+def test_an_operator_closes_naming_by_a_switch_and_opens_it_again() -> None:
+    async def work(kit: Kit) -> None:
+        app = kit.opened.nacos_http.application
+        switch, listed = "PUT /nacos/v1/ns/operator/switches", "GET /nacos/v1/ns/instance/list"
+        registered = {"serviceName": "s", "ip": "1.1.1.1", "port": "80"}
+        seen = []
+        for status in ("DOWN", "READ_ONLY", "WRITE_ONLY", "UP"):
+            await ask(app, switch, {"entry": "overriddenServerStatus", "value": status})
+            read = await ask(app, listed, {"serviceName": "s"})
+            written = await ask(app, "POST /nacos/v1/ns/instance", registered)
+            seen.append((status, read.status, written.status))
+        assert seen == [
+            ("DOWN", 503, 503),
+            ("READ_ONLY", 200, 503),
+            ("WRITE_ONLY", 503, 200),
+            ("UP", 200, 200),
+        ]
+
+    rest_kit.run(work)
+
+
 UNAVAILABLE = AtollError(Code.UNAVAILABLE, "the store is away", retry_after_s=2.0)
 
 

@@ -37,6 +37,7 @@ NO_INNER = (
     "the reference's own traffic between servers; Atoll's nodes have a protocol and a port of their own"
 )
 ONE_LEVEL = "the level belongs to the node's setting log.level; answered, nothing changes"
+WHAT_IS_LISTENED = "the items that the address listens to; clients are not asked for their snapshots"
 _TEXT, _REST = Envelope.TEXT, Envelope.REST
 _CLIENT, _CONSOLE = Surface.CLIENT, Surface.CONSOLE
 
@@ -81,8 +82,8 @@ CONFIGS = (
     _text("GET", "/v1/cs/history/configs", "history.configs", CONFIG_R),
     _rest("GET", "/v1/cs/capacity", "capacity.get", OPS_R),
     _rest("POST", "/v1/cs/capacity", "capacity.set", OPS_W),
-    _text("GET", "/v1/cs/metrics/cluster", "config.metrics", OPS_R),
-    _text("GET", "/v1/cs/metrics/ip", "config.metrics", OPS_R),
+    _text("GET", "/v1/cs/metrics/cluster", "config.metrics", OPS_R).differs(WHAT_IS_LISTENED),
+    _text("GET", "/v1/cs/metrics/ip", "config.metrics", OPS_R).differs(WHAT_IS_LISTENED),
     _text("GET", "/v1/cs/communication/configWatchers", "config.listeners", CONFIG_R),
     _text("GET", "/v1/cs/communication/watcherConfigs", "config.listeners.ip", CONFIG_R),
     absent("GET", "/v1/cs/communication/dataChange", NO_INNER, _TEXT),

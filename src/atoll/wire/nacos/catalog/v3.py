@@ -28,7 +28,7 @@ from atoll.wire.nacos.catalog.entry import (
     Surface,
     absent,
 )
-from atoll.wire.nacos.catalog.v1 import NO_DERBY, NO_FILES, NO_RAFT, ONE_LEVEL
+from atoll.wire.nacos.catalog.v1 import NO_DERBY, NO_FILES, NO_RAFT, ONE_LEVEL, WHAT_IS_LISTENED
 from atoll.wire.nacos.catalog.v2 import ONE_NODE_LOAD
 
 NO_AI = "registries of models, tools and agents are outside this plane"
@@ -127,8 +127,8 @@ ADMIN = (
     _entry(_ADMIN, "GET", f"{_AC}/listener", "config.listeners.ip.v3", CONFIG_R),
     _entry(_ADMIN, "GET", f"{_AC}/capacity", "capacity.get", OPS_R),
     _entry(_ADMIN, "POST", f"{_AC}/capacity", "capacity.set", OPS_W),
-    _entry(_ADMIN, "GET", f"{_AC}/metrics/cluster", "config.metrics", OPS_R),
-    _entry(_ADMIN, "GET", f"{_AC}/metrics/ip", "config.metrics", OPS_R),
+    _entry(_ADMIN, "GET", f"{_AC}/metrics/cluster", "config.metrics", OPS_R).differs(WHAT_IS_LISTENED),
+    _entry(_ADMIN, "GET", f"{_AC}/metrics/ip", "config.metrics", OPS_R).differs(WHAT_IS_LISTENED),
     _entry(_ADMIN, "POST", f"{_AC}/ops/localCache", "ops.reload", OPS_W).differs(
         "answered; the view follows the store by itself, there is no cache on disk to dump"
     ),

@@ -66,6 +66,7 @@ def open_http(
     """``address`` is where it will be listened on: whose Host header is this node's depends on it."""
     doors = Doors(Gate(address), registry.guard, registry.accounts, registry.control, registry.clock)
     doors.node = registry.peers.node_id
+    doors.switches = lambda: registry.naming.directory.switches
     doors.stale = lambda: registry.naming.stale
     doors.compatibility = compatibility or HttpCompatibility()
     udp = UdpPush(registry.naming, registry.clock, _list)

@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from atoll.access.grants import Resource, console
+from atoll.errors import AtollError, Code
 from atoll.planes.registry.frontends.nacos_http.call import Call
+from atoll.planes.registry.model.switches import Switches
 from atoll.planes.registry.policy.control import Control
 from atoll.planes.registry.service.accounts import Accounts
 from atoll.planes.registry.service.guard import NOBODY, Credentials, Guard, Principal
@@ -20,7 +22,9 @@ from atoll.runtime.clock import Clock
 from atoll.runtime.http_guard import Gate
 from atoll.wire.nacos.catalog.entry import Entry, Surface
 
+TRAFFIC_RETRY_S = 5.0
 _BEARER = "bearer "
+_TRAFFIC = ("instance.", "service.", "catalog.", "cluster.update")
 
 
 _SETTINGS: Mapping[Surface, str] = {
@@ -39,6 +43,7 @@ class Doors:
         self.compatibility = HttpCompatibility()
         self.node = ""
         self.stale: Callable[[], bool] = bool  # whether the store is away
+        self.switches: Callable[[], Switches] = Switches
         self._accounts = accounts
         self._control = control
         self._clock = clock
@@ -56,6 +61,8 @@ class Doors:
         point = call.entry.point
         if point:
             self._control.require(point, self._clock.now_s())
+        if call.entry.operation.startswith(_TRAFFIC):
+            self._require_traffic(call.entry)
         call.node = self.node
         permit = call.entry.permit
         if permit.on == "open":
@@ -67,6 +74,14 @@ class Doors:
             self.guard.require(call.principal, call.resource(permit.on), permit.action)
         else:
             self.guard.require(call.principal, console(permit.on.removeprefix("console/")), permit.action)
+
+    def _require_traffic(self, entry: Entry) -> None:
+        """An operator may close naming for reads, writes or both, by a switch; the switches themselves stay open."""
+        status = self.switches().overridden_server_status.upper()
+        if status in ("", "UP") or status == ("READ_ONLY" if entry.verb == "GET" else "WRITE_ONLY"):
+            return
+        text = f"server is {status}now, please try again later!"
+        raise AtollError(Code.UNAVAILABLE, text, retry_after_s=TRAFFIC_RETRY_S)
 
     def require(self, call: Call, resource: Resource, action: str) -> None:
         """For one of several things that a call touches. Raises DENIED."""
