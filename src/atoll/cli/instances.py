@@ -11,6 +11,7 @@ from atoll.cli import registry, show
 from atoll.client.node import Client
 from atoll.client.services import Services
 from atoll.resources.naming_api import (
+    AddressLabels,
     HealthOrder,
     InstanceAsked,
     InstanceOrder,
@@ -51,6 +52,9 @@ def add(commands: Any) -> None:
     health = registry.action(actions, "health", "set the health of an instance that nothing probes", _health)
     registry.add_address(health)
     health.add_argument("state", choices=("healthy", "unhealthy"), help="what it is from now on")
+    labels = registry.action(actions, "labels", "show where addresses are: zone, region", _labels)
+    labels.add_argument("address", nargs="?", metavar="IP", help="say it of this address")
+    labels.add_argument("pairs", nargs="*", metavar="NAME=VALUE", help="all that is said; nothing: forget it")
 
 
 async def _list(client: Client, options: argparse.Namespace) -> None:
@@ -126,6 +130,22 @@ async def _override(client: Client, options: argparse.Namespace, word: Mapping[s
     order = OverrideOrder(options.name, ip, port, options.cluster, options.group, options.namespace)
     done = await Services(client).override(registry.replaced(order, word))
     registry.tell(options, done, f"instance {options.address} of {options.name} {text}")
+
+
+async def _labels(client: Client, options: argparse.Namespace) -> None:
+    services = Services(client)
+    if options.address:
+        done = await services.set_labels(AddressLabels(options.address, registry.pairs(options.pairs)))
+        registry.tell(options, done, f"{options.address} has {len(options.pairs)} labels")
+        return
+    said = await services.labels()
+    if options.json:
+        show.print_json(said)
+        return
+    rows = [
+        (each.address, " ".join(f"{name}={value}" for name, value in each.labels.items())) for each in said
+    ]
+    show.print_table(("address", "labels"), rows)
 
 
 async def _health(client: Client, options: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ from atoll.client.node import Client
 from atoll.resources.config_api import Removed
 from atoll.resources.instance import Instance
 from atoll.resources.naming_api import (
+    AddressLabels,
     Beating,
     ClientShown,
     ClusterOrder,
@@ -87,6 +88,14 @@ class Services:
 
     async def set_health(self, order: HealthOrder) -> Done:
         return await self._client.send("PUT", "/v1/instance/health", order, Done)
+
+    async def labels(self) -> list[AddressLabels]:
+        """What an operator said of addresses, in their order."""
+        return await self._client.get("/v1/labels", list[AddressLabels])
+
+    async def set_labels(self, order: AddressLabels) -> Done:
+        """All labels of an address from now on."""
+        return await self._client.send("PUT", "/v1/labels", order, Done)
 
     async def members(self) -> list[MemberShown]:
         """The nodes of the cluster."""

@@ -52,6 +52,15 @@ class InstancesAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     address: str = ""
 
 
+class AddressLabels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What an operator says of an address (an IP): its zone, its region. Selectors look at it, on both sides. As an
+    order: all of it, nothing: the address is forgotten.
+    """
+
+    address: str
+    labels: Mapping[str, str] = NOTHING
+
+
 class InstanceAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     ip: str

@@ -32,6 +32,7 @@ from atoll.resources.config_item import GrayRule
 from atoll.resources.config_views import Details
 from atoll.resources.namespace_api import NamespaceOrder, NamespaceRemoval
 from atoll.resources.naming_api import (
+    AddressLabels,
     ClusterOrder,
     HealthOrder,
     InstanceAsked,
@@ -45,7 +46,7 @@ from atoll.resources.naming_api import (
     ServicesAsked,
 )
 from atoll.resources.rollout import Plan
-from atoll.resources.service import Cluster, HealthChecker
+from atoll.resources.service import Cluster, HealthChecker, Selector
 from atoll.runtime import loop
 from atoll.runtime.http_api import Endpoint, application
 from atoll.runtime.http_guard import Gate
@@ -217,6 +218,23 @@ def test_an_operator_has_the_last_word_on_an_instance() -> None:
         assert [(each.enabled, each.weight) for each in hosts] == [(True, 1.0)]
         entries = (await Access(kit.client).audit(AuditAsked(subject="*shop*"))).entries
         assert len(entries) == 3 and {each.entry.user for each in entries} == {"(operator)"}
+
+    run(scenario)
+
+
+def test_a_consumer_is_given_what_is_near_by_the_labels_of_addresses() -> None:
+    async def scenario(kit: Kit) -> None:
+        services = Services(kit.client)
+        await services.create(ServiceOrder("shop", selector=Selector("nearby", "zone")))
+        for ip in ("10.0.0.5", "10.0.0.6"):
+            await services.register(InstanceOrder("shop", ip, 8080))
+        for address, zone in (("10.0.0.5", "a"), ("10.0.0.6", "b"), ("10.9.9.9", "b")):
+            await services.set_labels(AddressLabels(address, {"zone": zone}))
+        near = InstancesAsked("shop", address="10.9.9.9")
+        assert [each.ip for each in (await services.instances(near)).instances] == ["10.0.0.6"]
+        await services.set_labels(AddressLabels("10.9.9.9"))
+        assert len((await services.instances(near)).instances) == 2
+        assert [each.address for each in await services.labels()] == ["10.0.0.5", "10.0.0.6"]
 
     run(scenario)
 

@@ -7,6 +7,7 @@ from atoll.client.blocking.node import Client
 from atoll.resources.config_api import Removed
 from atoll.resources.instance import Instance
 from atoll.resources.naming_api import (
+    AddressLabels,
     Beating,
     ClientShown,
     ClusterOrder,
@@ -88,6 +89,14 @@ class Services:
 
     def set_health(self, order: HealthOrder) -> Done:
         return self._client.send("PUT", "/v1/instance/health", order, Done)
+
+    def labels(self) -> list[AddressLabels]:
+        """What an operator said of addresses, in their order."""
+        return self._client.get("/v1/labels", list[AddressLabels])
+
+    def set_labels(self, order: AddressLabels) -> Done:
+        """All labels of an address from now on."""
+        return self._client.send("PUT", "/v1/labels", order, Done)
 
     def members(self) -> list[MemberShown]:
         """The nodes of the cluster."""

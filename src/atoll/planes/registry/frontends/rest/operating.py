@@ -7,13 +7,24 @@ from __future__ import annotations
 
 import msgspec
 
-from atoll.planes.registry.frontends.rest.door import Call, Door, delete, post, put, writing
+from atoll.planes.registry.frontends.rest.door import (
+    Call,
+    Door,
+    administering,
+    delete,
+    get,
+    known,
+    post,
+    put,
+    writing,
+)
 from atoll.planes.registry.frontends.rest.naming import key_named, resource_of
 from atoll.planes.registry.model.naming_decisions import OverrideChange, ServiceChange
 from atoll.planes.registry.service.naming import Naming
 from atoll.resources.config_api import Removed
 from atoll.resources.instance import InstanceId
 from atoll.resources.naming_api import (
+    AddressLabels,
     ClusterOrder,
     HealthOrder,
     OverrideOrder,
@@ -43,7 +54,14 @@ class OperatingApi:
             reset,
             put("/v1/instance/health", "Set it by hand.", self.set_health, Done, HealthOrder),
         ]
-        return [self._door.guarded(writing(resource_of), endpoint) for endpoint in declared]
+        labels = put("/v1/labels", "Say where an address is.", self.set_labels, Done, AddressLabels)
+        return [
+            *(self._door.guarded(writing(resource_of), endpoint) for endpoint in declared),
+            self._door.guarded(administering, labels),
+            self._door.guarded(
+                known, get("/v1/labels", "Of all addresses.", self.labels, list[AddressLabels])
+            ),
+        ]
 
     async def create(self, call: Call) -> Done:
         order: ServiceOrder = call.body
@@ -83,6 +101,15 @@ class OperatingApi:
         order: HealthOrder = call.body
         where = key_named(order), _identity(order)
         return Done(await self._naming.set_health(call.actor, *where, order.healthy))
+
+    async def labels(self, call: Call) -> list[AddressLabels]:
+        return [
+            AddressLabels(address, said) for address, said in sorted(self._naming.directory.labels.items())
+        ]
+
+    async def set_labels(self, call: Call) -> Done:
+        order: AddressLabels = call.body
+        return Done(await self._naming.set_labels(call.actor, order.address, order.labels))
 
 
 def _identity(named: msgspec.Struct) -> InstanceId:
