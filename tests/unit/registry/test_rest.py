@@ -17,11 +17,14 @@ from atoll.client.transport import HttpTransport
 from atoll.errors import AtollError, Code, Reason
 from atoll.resources.access_api import AuditAsked, Right
 from atoll.resources.config_api import (
+    CloneOrder,
     ConfigAsked,
     ConfigRemoval,
     ConfigsAsked,
     EntryAsked,
+    ExportAsked,
     HistoryAsked,
+    ImportAsked,
     PublishOrder,
     RollbackOrder,
     RolloutMove,
@@ -161,6 +164,28 @@ def test_a_staged_release_reaches_its_share_and_is_taken_back() -> None:
             assert caught.value.code is Code.CONFLICT
             for app in apps:
                 await app.close()
+
+    run(scenario)
+
+
+def test_configurations_go_out_and_come_in_as_an_archive_and_are_copied() -> None:
+    async def scenario(kit: Kit) -> None:
+        configs = Configs(kit.client)
+        await Namespaces(kit.client).create(NamespaceOrder("dev"))
+        await configs.publish(PublishOrder("a.yaml", "a: 1", details=Details(type="yaml", desc="of a")))
+        await configs.publish(PublishOrder("b.json", "{}", group="g", details=Details(type="json")))
+        archive = await configs.export(ExportAsked(data_id="a*"))
+        done = await configs.take_archive(archive, ImportAsked("dev", "abort"))
+        assert [(each.namespace, each.data_id) for each in done.published] == [("dev", "a.yaml")]
+        shown = await configs.one(ConfigAsked("a.yaml", namespace="dev"))
+        assert (shown.content, shown.type) == ("a: 1", "yaml")
+        again = await configs.take_archive(archive, ImportAsked("dev", "skip"))
+        assert [each.data_id for each in again.skipped] == ["a.yaml"] and not again.published
+        copied = await configs.clone(CloneOrder("public", "dev", policy="overwrite"))
+        assert {each.data_id for each in copied.published} == {"a.yaml", "b.json"}
+        with pytest.raises(AtollError) as caught:
+            await configs.take_archive(b"no archive", ImportAsked("dev"))
+        assert caught.value.reason is Reason.IMPORT_INVALID
 
     run(scenario)
 
