@@ -50,6 +50,10 @@ async def full(asked: Asked) -> Thing:
     raise AtollError(Code.EXHAUSTED, "the disk is full", reason=Reason.NO_SPACE, facts={"key": "k"})
 
 
+async def limited(asked: Asked) -> Thing:
+    raise AtollError(Code.EXHAUSTED, "too many", reason=Reason.RATE_LIMITED, retry_after_s=1.2)
+
+
 async def broken(asked: Asked) -> Thing:
     raise RuntimeError("a bug with a secret in it")
 
@@ -83,6 +87,7 @@ ENDPOINTS = [
     Endpoint("GET", "/thing", "A thing.", get_thing, Thing, query=("name",)),
     Endpoint("POST", "/thing", "Make a thing.", make_thing, Thing, body=Thing),
     Endpoint("GET", "/full", "Fails.", full, Thing),
+    Endpoint("GET", "/limited", "Fails for now.", limited, Thing),
     Endpoint("GET", "/broken", "Has a bug.", broken, Thing),
     Endpoint("GET", "/count", "Counts.", count, Thing, query=Counting, streams=True),
     Endpoint("GET", "/refuse", "Refuses.", refuse, Thing, streams=True),
@@ -141,6 +146,7 @@ def test_an_endpoint_answers_with_its_value() -> None:
         ("GET", "/count?times=x", b"", 400, "invalid", "Expected `int`"),
         ("GET", "/count?slowly=perhaps", b"", 400, "invalid", "Expected `bool`"),
         ("GET", "/full", b"", 507, "exhausted", "the disk is full"),
+        ("GET", "/limited", b"", 429, "exhausted", "too many"),
         ("GET", "/refuse", b"", 404, "not_found", "no such thing"),
         ("GET", "/none", b"", 404, "not_found", "/openapi.json lists"),
         ("DELETE", "/thing", b"", 405, "invalid", "Method Not Allowed"),
