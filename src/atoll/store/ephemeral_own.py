@@ -87,9 +87,10 @@ class Own:
         self._to_mark.append((now_s, client))
         self._to_remove.append((now_s, client))
         for entry in self.of_client(client):
-            others = [each for each in self._keys.entries(entry.key) if each is not entry and not each.lost]
-            if any(not self._is_mine(each) or each.client not in self._broken for each in others):
-                self._to_yield.append((now_s, entry))  # somebody has taken it over already
+            for each in self._keys.entries(entry.key):
+                is_held = not each.lost and not (self._is_mine(each) and each.client in self._broken)
+                if is_held and each.stamp > entry.stamp:  # somebody has taken it over already
+                    self._to_yield.append((now_s, entry))
 
     def of_client(self, client: str) -> list[Entry]:
         return [self.origin.entries[key, client] for key in self._clients.get(client, ())]
@@ -101,10 +102,12 @@ class Own:
         for entry in self._keys.entries(other.key):
             if not self._is_mine(entry):
                 continue
-            is_newer, is_broken = other.stamp > entry.stamp, entry.client in self._broken
-            if is_held and (is_broken or (entry.client == client and is_newer)):
+            if other.stamp <= entry.stamp:
+                continue  # two who give way to each other would leave nobody
+            is_broken = entry.client in self._broken
+            if is_held and (is_broken or entry.client == client):
                 self._to_yield.append((now_s, entry))
-            elif is_newer and is_broken and isinstance(other, Grave):
+            elif is_broken and isinstance(other, Grave):
                 self._bury(entry)
 
     # ------------------------------------------------------------------------------------------- time
