@@ -13,7 +13,7 @@ from contextlib import aclosing
 
 import msgspec
 
-from atoll.errors import AtollError, Code
+from atoll.errors import AtollError, Code, Reason
 from atoll.runtime import loop, rng
 from atoll.runtime.logs import Log
 from atoll.store.api import (
@@ -64,7 +64,7 @@ class Membership:
         self._wake.set()
 
     async def run(self) -> None:
-        """Look again and again, for as long as the node runs."""
+        """Look again and again, for as long as the node runs. Raises CONFLICT / IN_USE: another process is this node."""
         while True:
             fresh = await self._look_once()
             await loop.wait_event(self._wake, LOOK_EVERY_S if fresh else LOOK_AGAIN_S)
@@ -99,6 +99,8 @@ class Membership:
             async with loop.bounded(LOOK_S_MAX, "looking for members"):
                 members = await self._look()
         except AtollError as error:
+            if error.reason is Reason.IN_USE:
+                raise
             if self._was_fresh:
                 self._log.warning("who is a member is not known", why=error.message)
             self._was_fresh = False
@@ -115,7 +117,10 @@ class Membership:
             self._lease = (await self._store.lease_grant(TTL_S)).lease
         found = await self._store.range(Range(MEMBERS, prefix_end(MEMBERS)))
         members = {each.node: each for each in (_read(kv.value) for kv in found.kvs) if each is not None}
-        if self._written != self.me or members.get(self.me.node) != self.me:
+        mine = members.get(self.me.node)
+        if mine is not None and mine.incarnation > self.me.incarnation:
+            raise _taken(self.me)
+        if self._written != self.me or mine != self.me:
             record = Put(MEMBERS + self.me.node.encode(), msgspec.json.encode(self.me), lease=self._lease)
             await self._store.put(record)
             self._written = self.me
@@ -132,6 +137,14 @@ class Membership:
             if error.code is not Code.CONFLICT:
                 raise
         return (await self._store.range(Range(CLUSTER))).kvs[0].value.decode()
+
+
+def _taken(me: Member) -> AtollError:
+    text = (
+        f"another process runs as node {me.node}: a data folder belongs to one node at a time, "
+        "and a copy of it without its identity file to another"
+    )
+    return AtollError(Code.CONFLICT, text, reason=Reason.IN_USE)
 
 
 def _read(value: bytes) -> Member | None:

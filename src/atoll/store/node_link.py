@@ -6,10 +6,16 @@ that a peer that reads slowly costs one message and no queue.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+
+import msgspec
+
 from atoll.errors import AtollError, Code, ProtocolFault
+from atoll.runtime import rng
 from atoll.runtime.streams import Stream
 from atoll.wire.nodes import messages
-from atoll.wire.nodes.messages import Hello, Message
+from atoll.wire.nodes.messages import Hello, Message, Proof
 
 HELLO_S_MAX = 3.0
 LENGTH_BYTES = 4
@@ -22,8 +28,12 @@ class NodeLink:
         self._stream = stream
         self._buffer = b""
 
-    async def greet(self, mine: Hello) -> Hello:
-        """Say hello and hear it. Raises UNAVAILABLE for a connection that ends, INVALID for a stranger."""
+    async def greet(self, mine: Hello, secret: str) -> Hello:
+        """Say hello and hear it, and prove to each other to know ``secret``, which itself is never sent: whoever can
+        reach the port, or got hold of the address, learns nothing. Raises UNAVAILABLE for a connection that ends,
+        INVALID for a stranger.
+        """
+        mine = msgspec.structs.replace(mine, cluster=fingerprint(secret), nonce=rng.new_token())
         await self.send(mine)
         theirs = await self.receive(HELLO_S_MAX)
         if not isinstance(theirs, Hello):
@@ -31,6 +41,11 @@ class NodeLink:
         if theirs.cluster != mine.cluster or theirs.format > messages.FORMAT:
             text = f"a node of cluster {theirs.cluster!r}, format {theirs.format}; this is {mine.cluster!r}"
             raise AtollError(Code.INVALID, text)
+        await self.send(Proof(_code(secret, mine, theirs.nonce)))
+        proof = await self.receive(HELLO_S_MAX)
+        expected = _code(secret, theirs, mine.nonce)
+        if not isinstance(proof, Proof) or not hmac.compare_digest(proof.code, expected):
+            raise AtollError(Code.INVALID, "a node that does not know the secret of this cluster")
         return theirs
 
     async def send(self, message: Message) -> None:
@@ -72,6 +87,17 @@ class NodeLink:
         joined = b"".join(pieces)
         self._buffer = joined[count:]
         return joined[:count]
+
+
+def fingerprint(secret: str) -> str:
+    """Names the cluster without giving its secret away."""
+    return hashlib.blake2b(secret.encode(), digest_size=6, person=b"atoll-cluster").hexdigest()
+
+
+def _code(secret: str, prover: Hello, challenge: str) -> bytes:
+    """A message that is sent back to its sender proves nothing: who proves is in it, and nobody links with itself."""
+    said = "\n".join((challenge, prover.nonce, prover.who.node, str(prover.who.incarnation)))
+    return hmac.digest(secret.encode(), said.encode(), "sha256")
 
 
 def _ended(error: OSError) -> AtollError:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from atoll.errors import AtollError
+from atoll.errors import AtollError, Code
 from atoll.runtime import loop, net, streams, tls
 from atoll.runtime.clock import Clock
 from atoll.runtime.logs import Log
@@ -210,8 +210,10 @@ class Nodes:
     async def _greet(self, link: NodeLink) -> Hello:
         self._greeting += 1
         try:
-            cluster = self._membership.cluster if self._membership is not None else ""
-            return await link.greet(Hello(self._table.identity, cluster))
+            secret = self._membership.cluster if self._membership is not None else ""
+            if not secret:
+                raise AtollError(Code.UNAVAILABLE, "this node has not joined yet", retry_after_s=DIAL_AGAIN_S)
+            return await link.greet(Hello(self._table.identity), secret)
         finally:
             self._greeting -= 1
 
@@ -270,8 +272,8 @@ class Nodes:
     async def _answer(self, active: _Active, ask: Ask) -> None:
         try:
             body = await self._parts.peers.answer(ask.kind, ask.body)
-        except AtollError as error:
-            active.say(Answer(ask.number, refused=error.message))
+        except (AtollError, msgspec.MsgspecError) as error:  # another release may ask in other words
+            active.say(Answer(ask.number, refused=str(error)))
             return
         if len(body) > ANSWER_BYTES_MAX:
             text = f"the answer to {ask.kind!r} has {len(body)} bytes; at most {ANSWER_BYTES_MAX} are sent"

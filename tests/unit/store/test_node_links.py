@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from atoll.errors import AtollError
+from atoll.errors import AtollError, Reason
 from atoll.runtime import loop, streams, tls
 from atoll.runtime.clock import BootClock
 from atoll.runtime.logs import Log
@@ -22,7 +22,7 @@ from atoll.store.node_link import NodeLink
 from atoll.store.nodes import ANSWER_BYTES_MAX, Certificates, Nodes, Parts, Place
 from atoll.store.peers import Member, Peers
 from atoll.store.shell import StoreShell
-from atoll.wire.nodes.messages import Hello
+from atoll.wire.nodes.messages import Hello, Proof
 from tests.peers.certificates import Certificates as Files
 from tests.peers.certificates import make_certificates
 
@@ -193,9 +193,43 @@ def test_a_node_of_another_cluster_is_a_stranger() -> None:
         address = parse_address(a.peers.me.nodes)
         link = NodeLink(await streams.connect(address.host, address.port, None, WITHIN_S))
         with pytest.raises(AtollError, match="a node of cluster"):
-            await link.greet(Hello(Identity("x", 1), "another"))
+            await link.greet(Hello(Identity("x", 1)), "another")
         assert await link.receive(WITHIN_S) is None
         link.cut()
+
+    with_store(scenario)
+
+
+def test_the_secret_is_proved_and_never_said() -> None:
+    async def scenario(store: Store, stack: AsyncExitStack) -> None:
+        a = await stack.enter_async_context(Node(store, "a"))
+        secret = (await store.range(Range(CLUSTER))).kvs[0].value.decode()
+        address = parse_address(a.peers.me.nodes)
+        link = NodeLink(await streams.connect(address.host, address.port, None, WITHIN_S))
+        theirs = await link.receive(WITHIN_S)
+        assert isinstance(theirs, Hello) and secret not in repr(theirs)
+        await link.send(Hello(Identity("x", 1), theirs.cluster, nonce="n"))
+        proof = await link.receive(WITHIN_S)
+        assert isinstance(proof, Proof)
+        await link.send(proof)  # theirs proves nothing for us
+        assert await link.receive(WITHIN_S) is None
+        assert a.table.counts.batches_taken == 0 and a.table.is_synced
+        link.cut()
+
+    with_store(scenario)
+
+
+def test_a_second_process_with_the_same_data_folder_is_one_too_many() -> None:
+    async def scenario(store: Store, stack: AsyncExitStack) -> None:
+        first = Node(store, "a", run=1)
+        first.tasks.start("table", first.table.run())
+        await first.nodes.open()
+        await stack.enter_async_context(Node(store, "a", run=2))
+        await until(lambda: bool(first.failures), "the end of the first one")
+        failure = first.failures[0]
+        assert isinstance(failure, AtollError) and failure.reason is Reason.IN_USE
+        await first.nodes.close(1.0)
+        await first.tasks.stop(1.0)
 
     with_store(scenario)
 
@@ -228,7 +262,7 @@ def test_links_are_for_holders_of_a_certificate_where_there_are_certificates(tmp
         for secure in (None, foreign):
             link = NodeLink(await streams.connect(address.host, address.port, secure, WITHIN_S))
             with pytest.raises(AtollError):
-                await link.greet(Hello(Identity("x", 1), cluster))
+                await link.greet(Hello(Identity("x", 1)), cluster)
             link.cut()
         mistaken = tls.peer_context(str(ours.server_cert), str(ours.server_key), str(theirs.ca))
         with pytest.raises(OSError, match="certificate verify failed"):

@@ -19,13 +19,22 @@ MESSAGE_BYTES_MAX: Final = 4_194_304
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
-    """The first message in either direction: who speaks. ``cluster``: the id that all nodes of one store share."""
+    """The first message in either direction: who speaks. ``cluster``: a fingerprint of the secret that all nodes of
+    one store share; ``nonce``: what the other side has to prove that it knows that secret for.
+    """
 
     who: Identity
-    cluster: str
+    cluster: str = ""
     format: int = FORMAT
     release: str = ""
     feature_level: int = 0
+    nonce: str = ""
+
+
+class Proof(msgspec.Struct, frozen=True, tag="proof"):
+    """The second message: the sender knows the secret. ``code`` is over both nonces and who the sender is."""
+
+    code: bytes
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -87,7 +96,7 @@ class Answer(msgspec.Struct, frozen=True, tag="answer"):
     refused: str = ""
 
 
-Message: TypeAlias = Hello | Status | Want | Batch | Ask | Answer
+Message: TypeAlias = Hello | Proof | Status | Want | Batch | Ask | Answer
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
