@@ -289,6 +289,19 @@ def test_an_operator_closes_naming_by_a_switch_and_opens_it_again() -> None:
     rest_kit.run(work)
 
 
+def test_an_operator_limits_a_path_by_a_switch() -> None:
+    async def work(kit: Kit) -> None:
+        app = kit.opened.nacos_http.application
+        switch, listed = "PUT /nacos/v1/ns/operator/switches", "GET /nacos/v1/ns/instance/list"
+        await ask(app, switch, {"entry": "limitedUrlMap", "value": "/nacos/v1/ns/instance:404"})
+        assert (await ask(app, listed, {"serviceName": "s"})).status == 404
+        assert (await ask(app, "GET /nacos/v1/ns/service/list", {})).status == 200
+        await ask(app, switch, {"entry": "limitedUrlMap", "value": "/nacos/v9:404"})
+        assert (await ask(app, listed, {"serviceName": "s"})).status == 200
+
+    rest_kit.run(work)
+
+
 UNAVAILABLE = AtollError(Code.UNAVAILABLE, "the store is away", retry_after_s=2.0)
 
 

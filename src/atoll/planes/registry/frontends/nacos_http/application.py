@@ -93,6 +93,9 @@ class NacosHttp:
         if closed:
             return answer.disabled(entry, closed)
         await self._doors.enter(call)
+        limited = self._doors.limited(call)
+        if limited:
+            return Bare(b"", status=limited)
         if entry.status is Status.ABSENT:
             return answer.absent(entry)
         wait = self._waiting.get(entry.operation)

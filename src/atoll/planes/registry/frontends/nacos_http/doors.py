@@ -56,6 +56,18 @@ class Doors:
         on = {Surface.CLIENT: chosen.client, Surface.ADMIN: chosen.admin, Surface.CONSOLE: chosen.console}
         return "" if on[entry.surface] else _SETTINGS[entry.surface]
 
+    def limited(self, call: Call) -> int:
+        """The status with which an operator has this path answered, by the switch limitedUrlMap; 0: it is not limited.
+
+        Prefixes count, as with Nacos; but not for the switches, which have to be reached to end it.
+        """
+        if not call.entry.operation.startswith(_TRAFFIC):
+            return 0
+        for prefix, status in self.switches().limited_urls.items():
+            if call.path.startswith(prefix):
+                return status
+        return 0
+
     async def enter(self, call: Call) -> None:
         """Count the call, find out who asks, and check the permission of its entry. Raises DENIED, EXHAUSTED."""
         point = call.entry.point
