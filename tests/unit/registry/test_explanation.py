@@ -101,13 +101,13 @@ def test_causes_are_in_order_and_begin_with_the_connection() -> None:
         pair=events((3, Kind.SUBSCRIBED, "a"), (6, Kind.PUSHED, "b")),
         changes=[],
         client=events((2, Kind.CONNECTED, "")),
-        marks=[Event(1, 1.0, Kind.DROPPED, detail="7")],
+        marks=[Event(1, 1.0, Kind.STARTED), Event(4, 4.0, Kind.DROPPED, detail="7")],
         moves=(Moved(1.0, LIST, "x", ""), Moved(5.0, LIST, "10.0.0.1:80:DEFAULT", value)),
     )
     found = explain("n1", "c1", LIST, 100.0, evidence)
     assert [cause.what for cause in found.causes] == ["connected", "subscribed", "instance", "pushed"]
     assert found.causes[2].text == "instance 10.0.0.1:80:DEFAULT came or changed: healthy false, weight 1.0"
-    assert found.gaps == ("at 1.000 7 events did not fit into the log",)
+    assert found.gaps == ("at 4.000 7 events did not fit into the log",)
 
 
 # ----------------------------------------------------------------------------------------- time travel

@@ -48,6 +48,8 @@ def explain(node: str, client: str, subject: str, at_s: float, evidence: Evidenc
     held = _held(evidence.pair, evidence.client, _HINT_ONLY in subject)
     newest = evidence.changes[-1].digest if evidence.changes else held.pushed or held.digest
     connected = bool(evidence.client) and evidence.client[-1].kind == Kind.CONNECTED
+    left = bool(evidence.client) and not connected  # who asks over HTTP never connects
+    causes = _causes(held, evidence)
     return Explanation(
         node=node,
         client=client,
@@ -59,9 +61,9 @@ def explain(node: str, client: str, subject: str, at_s: float, evidence: Evidenc
         held_since_s=held.since_s,
         acknowledged_s=held.acknowledged_s,
         newest=newest,
-        verdict=_verdict(held, newest, evidence.moves, connected),
-        causes=_causes(held, evidence),
-        gaps=_gaps(evidence),
+        verdict=_verdict(held, newest, evidence.moves) + ("; it was not connected any more" if left else ""),
+        causes=causes,
+        gaps=_gaps(evidence.marks, causes[0].at_s if causes else 0.0),
     )
 
 
@@ -94,20 +96,18 @@ def _take(held: _Held, event: Event) -> None:
         held.digest, held.since_s = event.digest, event.at_s
 
 
-def _verdict(held: _Held, newest: str, moves: Sequence[Moved], connected: bool) -> str:
+def _verdict(held: _Held, newest: str, moves: Sequence[Moved]) -> str:
     if not held.digest:
         return "it held nothing that this node knows of"
     if newest != held.digest and held.pushed == newest:
-        text = "it was behind: the newest state had been sent, but not taken yet"
-    elif newest != held.digest and not held.subscribed:
-        text = "it was behind: it was not subscribed, so nothing was sent"
-    elif newest != held.digest:
-        text = "it was behind: the newest state had not been sent yet"
-    elif moves and moves[-1].at_s > max(held.pushed_s, held.since_s):
-        text = "it held the newest list that was sent; what changed after it was not sent yet, or made no difference to it"
-    else:
-        text = "it held the newest state"
-    return text if connected else f"{text}; it was not connected any more"
+        return "it was behind: the newest state had been sent, but not taken yet"
+    if newest != held.digest and not held.subscribed:
+        return "it was behind: it was not subscribed, so nothing was sent"
+    if newest != held.digest:
+        return "it was behind: the newest state had not been sent yet"
+    if moves and moves[-1].at_s > max(held.pushed_s, held.since_s):
+        return "it held the newest list that was sent; a change after it was not sent yet, or made no difference to it"
+    return "it held the newest state"
 
 
 _WORDS = {
@@ -156,9 +156,12 @@ def _cause(event: Event) -> Cause:
     return Cause(event.at_s, kind.name.lower(), text)
 
 
-def _gaps(evidence: Evidence) -> tuple[str, ...]:
+def _gaps(marks: Sequence[Event], since_s: float) -> tuple[str, ...]:
+    """What is missing between the first cause and the time asked for."""
     gaps: list[str] = []
-    for mark in evidence.marks:
+    for mark in marks:
+        if mark.at_s < since_s:
+            continue
         if mark.kind == Kind.DROPPED:
             gaps.append(f"at {mark.at_s:.3f} {mark.detail} events did not fit into the log")
         else:
