@@ -157,6 +157,7 @@ class Subscriber:
         self._contents: dict[str, str] = {}
         self._connection: nacos.Connection | None = None
         self._asking: dict[str, asyncio.Task[None]] = {}
+        self._changed: dict[str, None] = {}
 
     async def redo(self, connection: nacos.Connection) -> None:
         self._connection = connection
@@ -173,20 +174,22 @@ class Subscriber:
             self._take_list(body["serviceInfo"]["name"], body["serviceInfo"])
         elif type_name == "ConfigChangeNotifyRequest":
             name = body["dataId"]
-            waiting = self._asking.get(name)
-            if waiting is None or waiting.done():
+            self._changed[name] = None
+            asking = self._asking.get(name)
+            if asking is None or asking.done():
                 self._asking[name] = asyncio.get_running_loop().create_task(self._ask_again(name))
 
     async def leave(self, connection: nacos.Connection) -> None:
         """The closing of its connection is all that a subscriber has to say."""
 
     async def _ask_again(self, name: str) -> None:
-        if self._connection is None:
-            return
-        try:
-            await self._look(self._connection, name)
-        except (nacos.Lost, nacos.Refused):
-            return  # the connection's end is seen elsewhere, and everything is looked at again on the next one
+        """A notice that comes while one is being followed may be of a newer change: it is followed as well."""
+        while name in self._changed and self._connection is not None:
+            del self._changed[name]
+            try:
+                await self._look(self._connection, name)
+            except (nacos.Lost, nacos.Refused):
+                return  # the connection's end is seen elsewhere, and everything is looked at again on the next one
 
     async def _look(self, connection: nacos.Connection, name: str) -> None:
         """Listen with the digest of what is held; where that differs, read, and listen again."""
