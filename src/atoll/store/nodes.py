@@ -21,6 +21,7 @@ from atoll.errors import AtollError, Code
 from atoll.runtime import loop, net, streams, tls
 from atoll.runtime.clock import Clock
 from atoll.runtime.logs import Log
+from atoll.runtime.metrics import Metrics
 from atoll.runtime.net import Address
 from atoll.runtime.streams import Acceptor, Stream
 from atoll.runtime.tasks import Tasks
@@ -140,6 +141,19 @@ class Nodes:
             await self._membership.leave(within_s)
         for active in self._links.values():
             active.link.cut()
+
+    def show(self, metrics: Metrics) -> None:
+        """Count what goes on among nodes."""
+        table, peers, read = self._table, self._parts.peers, metrics.read_on_scrape
+        read("atoll_nodes_members", "Nodes of the cluster.", (), lambda: [((), len(peers.members()))])
+        read("atoll_nodes_links", "Nodes that this one is linked with.", (), lambda: [((), len(self._links))])
+        read("atoll_ephemeral_keys", "Keys in the ephemeral table.", (), lambda: [((), len(table))])
+        read(
+            "atoll_ephemeral_events_total",
+            "Of copies of other nodes' tables: batches taken, gaps, repairs, origins removed.",
+            ("event",),
+            lambda: [((name,), count) for name, count in vars(table.counts).items()],
+        )
 
     async def _wait_synced(self) -> None:
         end_s = self._parts.clock.now_s() + SYNCED_S_MAX

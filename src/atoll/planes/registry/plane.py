@@ -153,6 +153,7 @@ async def _join(ground: Ground, place: Place, registry: Registry, nacos: NacosGr
 
     nodes.on_store = seen
     naming.table.on_shed = shed
+    nodes.show(ground.metrics)
     await nodes.open()
     return nodes
 
