@@ -6,6 +6,7 @@ registry's and the list has yet to reach the subscriber; how long it took is mea
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from atoll.runtime.clock import BootClock
@@ -23,6 +24,13 @@ OF_A_ROUND = 4096  # numbers of instances, and of published contents
 CONVERGED_S_MAX = 3.0
 LEFT_S_MAX = 1.0
 WRITES_RESUME_S_MAX = 30.0
+CAUGHT_UP_S_MAX = 10.0  # a node that was cut off from the store follows it again
+
+
+def until(condition: Callable[[], bool], within_s: float) -> None:
+    """Wait for what a figure counts the failures of: no error if it does not come."""
+    end_s = CLOCK.now_s() + within_s
+    wait_until(lambda: condition() or CLOCK.now_s() > end_s, within_s + 30.0, "time to pass")
 
 
 @dataclass
@@ -118,15 +126,14 @@ class Round:
         self.writer.wait()
         published = verdict.acknowledged(self.writer.events())
         figures.published += len(verdict.acknowledgements(self.writer.events()))
+        until(lambda: not verdict.lost(self.stage.stored(), published), CAUGHT_UP_S_MAX)
         figures.lost += verdict.lost(self.stage.stored(), published)
-        listeners, end_s = self.stage.subscribers, CLOCK.now_s() + CONVERGED_S_MAX
+        listeners = self.stage.subscribers
 
         def behind() -> list[str]:
             return verdict.behind(listeners.events(), listeners.plan.clients, published)
 
-        wait_until(
-            lambda: not behind() or CLOCK.now_s() > end_s, 2 * CONVERGED_S_MAX, "listeners to catch up"
-        )
+        until(lambda: not behind(), CONVERGED_S_MAX)
         figures.unseen += behind()
 
     def _leave(self, figures: Figures) -> None:
