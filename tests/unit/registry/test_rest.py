@@ -48,7 +48,8 @@ from atoll.resources.naming_api import (
     ServiceOrder,
     ServicesAsked,
 )
-from atoll.resources.rollout import Plan
+from atoll.resources.rollout import Gate as RolloutGate
+from atoll.resources.rollout import HealthyGate, HttpGate, Plan, PrometheusGate
 from atoll.resources.service import Cluster, HealthChecker, Selector
 from atoll.runtime import loop
 from atoll.runtime.http_api import Endpoint, application
@@ -164,6 +165,38 @@ def test_a_staged_release_reaches_its_share_and_is_taken_back() -> None:
             assert caught.value.code is Code.CONFLICT
             for app in apps:
                 await app.close()
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    "gate, allowed",
+    [
+        (HealthyGate(("orders",)), True),
+        (HealthyGate(("orders", "g@@payments")), False),
+        (HealthyGate(("orders",), namespace="other"), False),
+        (HttpGate("http://127.0.0.1:7070/"), False),
+        (PrometheusGate("http://127.0.0.1:9090", "up"), False),
+    ],
+    ids=["own", "another service", "another namespace", "a URL", "a Prometheus"],
+)
+def test_a_gate_looks_only_where_its_author_may(gate: RolloutGate, allowed: bool) -> None:
+    async def scenario(kit: Kit) -> None:
+        await kit.require_login()
+        access, order = Access(kit.client), RolloutOrder("a", "b", Plan(gates=(gate,)))
+        await access.create_user("ann", "ann's")
+        await access.give_role("dev", "ann")
+        await access.give_right(Right("dev", "public:*:config/*", "rw"))
+        await access.give_right(Right("dev", "public:DEFAULT_GROUP:naming/orders", "r"))
+        ann = Configs(kit.of((await access.login("ann", "ann's")).token))
+        if allowed:
+            assert (await ann.start_rollout(order)).state == "running"
+            return
+        with pytest.raises(AtollError) as caught:
+            await ann.start_rollout(order)
+        assert caught.value.reason is Reason.PERMISSION_DENIED
+        assert await ann.rollouts() == []
+        assert (await Configs(kit.client).start_rollout(order)).state == "running"
 
     run(scenario)
 

@@ -1,6 +1,8 @@
 """Staged releases, previews and listeners over the registry's own API.
 
-Rule: it shapes what ``service.configs`` answers, and decides nothing. A list shows only what the asker may read.
+Rule: it shapes what ``service.configs`` answers, and decides nothing. A list shows only what the asker may read. A gate
+may look only where its author may: at services that they may read, and at URLs, which the leading node asks from within
+the operator's network, only if they are an administrator.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ from atoll.resources.config_api import (
     RolloutOrder,
     RolloutShown,
 )
+from atoll.resources.config_item import DEFAULT_GROUP
 from atoll.resources.config_views import Preview
+from atoll.resources.rollout import HealthyGate
 from atoll.runtime.http_api import Endpoint
 
 
@@ -67,9 +71,21 @@ class RolloutsApi:
     async def start(self, call: Call) -> RolloutShown:
         order: RolloutOrder = call.body
         key = key_of(order)
+        self._require_gates(call, order)
         return shapes.rollout(
             await self._configs.stage(call.actor, key, order.content, order.details, order.plan)
         )
+
+    def _require_gates(self, call: Call, order: RolloutOrder) -> None:
+        guard = self._door.guard
+        for gate in order.plan.gates:
+            if not isinstance(gate, HealthyGate):
+                guard.require_admin(call.principal)
+                continue
+            for service in gate.services:
+                group, _, name = service.rpartition("@@")
+                namespace = gate.namespace or order.namespace
+                guard.require(call.principal, grants.service(namespace, group or DEFAULT_GROUP, name), "r")
 
     async def move(self, call: Call) -> RolloutShown:
         order: RolloutMove = call.body
