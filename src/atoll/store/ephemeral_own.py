@@ -105,7 +105,11 @@ class Own:
             if other.stamp <= entry.stamp:
                 continue  # two who give way to each other would leave nobody
             is_broken = entry.client in self._broken
-            if is_held and (is_broken or entry.client == client):
+            if isinstance(other, Entry) and other.lost and not is_broken:
+                # Held here and no more there, though the stamps say otherwise: they are of a time when this node had
+                # not heard of the other. Its grave must say nothing against what is held.
+                self._set(entry.client, entry.key, entry.value)
+            elif is_held and (is_broken or entry.client == client):
                 self._to_yield.append((now_s, entry))
             elif is_broken and isinstance(other, Grave):
                 self._bury(entry)

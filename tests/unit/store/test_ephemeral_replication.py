@@ -302,3 +302,19 @@ def test_a_later_releases_field_of_an_entry_is_handed_on() -> None:
     cluster.pass_time(1.1)
     entry = cluster["c"].keys.get(KEY)
     assert entry is not None and entry.more == b"later"
+
+
+def test_a_node_that_had_not_heard_of_the_old_holder_keeps_its_damping() -> None:
+    cluster = Cluster("a", "b")
+    for number in range(20):  # stamps that the other knows nothing of
+        cluster["a"].put("c1", KEY, b"v%d" % number)
+    cluster["a"].drop_client("c1", False, cluster.now_s)
+    cluster["b"].put("c2", KEY, b"moved")
+    cluster.link("ab")
+    cluster.pass_time(5.0)
+    assert cluster.held("a") == cluster.held("b") == ("c2", b"moved", False)
+    cluster["b"].drop_client("c2", False, cluster.now_s)
+    cluster.pass_time(7.0)  # past the old holder's end
+    assert cluster.held("a") == cluster.held("b") == ("c2", b"moved", True)
+    cluster.pass_time(4.0)
+    assert cluster.held("a") is cluster.held("b") is None
