@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from atoll.host.node import ROOT_PASSWORD_FILE
+from tests.conformance.nacos import called
 from tests.conformance.nacos.conftest import Servers
 from tests.peers.nodes import Layout, atoll_nodes
 
@@ -62,7 +63,8 @@ def test_every_public_method_does_what_it_says(
     servers: Servers, foreign_python: Callable[[str], Any], tmp_path: Path
 ) -> None:
     arguments = [servers.text(0), servers.text(1), str(tmp_path)]
-    assert session(foreign_python(CLIENT), arguments) == SEEN
+    with called.recorded(servers.nodes, "grpc"):
+        assert session(foreign_python(CLIENT), arguments) == SEEN
 
 
 def test_the_same_where_one_has_to_log_in(foreign_python: Callable[[str], Any], tmp_path: Path) -> None:

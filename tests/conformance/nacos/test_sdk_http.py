@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.conformance.nacos import called
 from tests.conformance.nacos.conftest import Servers
 
 pytestmark = pytest.mark.peers
@@ -82,8 +83,9 @@ def test_every_public_method_does_what_it_says(
     modules = foreign_npm("nacos-2.6.0")
     program = str(CLIENTS / "npm_session.cjs")
     lines["npm"] = ["node", program, str(modules), servers.text(0), servers.text(1), str(tmp_path / "npm")]
-    running = {name: _start(line, tmp_path) for name, line in lines.items()}
-    seen = {name: _seen(name, process) for name, process in running.items()}
+    with called.recorded(servers.nodes, "http"):
+        running = {name: _start(line, tmp_path) for name, line in lines.items()}
+        seen = {name: _seen(name, process) for name, process in running.items()}
     assert seen == {**{version: _python(version) for version in VERSIONS}, "npm": NPM}
 
 

@@ -122,6 +122,7 @@ async def open_plane(ground: Ground) -> Opened:
     nacos = nacos_grpc.open_api(registry)
     ground.tasks.start("nacos connections", nacos.run())
     http = nacos_http.open_http(registry, ground.address, ground.settings.http)
+    http.show(ground.metrics)
     await http.push_from(ground.address.host)
     ground.tasks.start("nacos datagrams", http.run())
     undo: list[Undo] = [opened.close, http.close]

@@ -68,13 +68,13 @@ class NacosGrpc:
         fuzzy = FuzzyHandlers(registry.naming, registry.configs, guard, clock)
         locks = LockHandlers(registry.locks)
         doors = Doors(self.connections, registry.control, guard, clock, registry.peers.node_id, started)
-        dispatch = Dispatch(
+        self._dispatch = Dispatch(
             doors,
             {**naming.now, **configs.now, **fuzzy.now, "HealthCheckRequest": health},
             {**naming.later, **configs.later, **locks.later},
         )
         self.routes: Mapping[str, Route] = {
-            REQUEST_PATH: unary_callback(dispatch.request),
+            REQUEST_PATH: unary_callback(self._dispatch.request),
             STREAM_PATH: streaming(self._sessions.serve),
         }
         self.errors: ErrorTable = errors.status_of
@@ -136,6 +136,10 @@ class NacosGrpc:
         """Messages to clients by type and outcome."""
         return list(self._outbox.counts.items())
 
+    def requested(self) -> Iterable[Sample]:
+        """Unary requests by type."""
+        return [((name,), count) for name, count in self._dispatch.requests.items()]
+
     def over_limit(self) -> Iterable[Sample]:
         """Requests and connections above their limit, by point and what was done about it."""
         return list(self._control.over.items())
@@ -155,6 +159,12 @@ def open_api(registry: Registry, started: Callable[[], bool] = _always) -> Nacos
         "Nacos clients connected over gRPC.",
         (),
         lambda: [((), len(api.connections))],
+    )
+    shown.read_on_scrape(
+        "atoll_nacos_requests_total",
+        "Requests of Nacos clients over gRPC, by type.",
+        ("type",),
+        api.requested,
     )
     shown.read_on_scrape(
         "atoll_nacos_pushes_total",

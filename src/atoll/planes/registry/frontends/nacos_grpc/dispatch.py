@@ -9,6 +9,7 @@ Handlers that only look something up, or act in memory, are plain functions: no 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeAlias
 
@@ -90,6 +91,7 @@ class Dispatch:
 
     def __init__(self, doors: Doors, now: Mapping[str, Handler], later: Mapping[str, LaterHandler]) -> None:
         self._doors = doors
+        self.requests: Counter[str] = Counter()  # by type
         self._routes: dict[str, _Route] = {}
         for name, entry in TYPES.items():
             if entry.body is None or entry.way is not Way.UNARY or name == _SERVER_CHECK:
@@ -113,6 +115,8 @@ class Dispatch:
         except PayloadFault as fault:
             call.reply(errors.error_response(errors.BAD_GATEWAY, str(fault)))
             return
+        if found.type in TYPES:
+            self.requests[found.type] += 1
         route = self._routes.get(found.type)
         connection = self._doors.connections.of(call)
         if route is None or connection is None or not self._doors.started():

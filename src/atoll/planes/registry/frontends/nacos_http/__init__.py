@@ -33,6 +33,7 @@ from atoll.planes.registry.settings import HttpCompatibility
 from atoll.runtime import datagrams
 from atoll.runtime.http1 import Limits
 from atoll.runtime.http_guard import Gate
+from atoll.runtime.metrics import Metrics
 from atoll.runtime.net import Address
 from atoll.wire.nacos import service_info
 
@@ -49,6 +50,14 @@ class OpenedHttp:
 
     async def run(self) -> None:
         await self.udp.run()
+
+    def show(self, metrics: Metrics) -> None:
+        metrics.read_on_scrape(
+            "atoll_nacos_http_requests_total",
+            "Requests of Nacos clients over HTTP, by verb and path of Nacos's catalog.",
+            ("verb", "path"),
+            lambda: list(self.application.requests.items()),
+        )
 
     async def push_from(self, host: str) -> datagrams.UdpSocket:
         """Push to 1.x clients from now on, by a UDP socket of this address. Raises UNAVAILABLE."""

@@ -9,6 +9,7 @@ held in memory, so all bodies together are bounded, not only each.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, TypeAlias
 from urllib.parse import unquote
@@ -48,6 +49,7 @@ class NacosHttp:
         self._clock = clock
         self._routes = routing.Routes(ENTRIES)
         self._bodies_bytes = 0
+        self.requests: Counter[tuple[str, str]] = Counter()  # by verb and path of the catalog
 
     def serves(self, operation: str) -> bool:
         """Whether there is something behind the name that an entry has."""
@@ -78,6 +80,7 @@ class NacosHttp:
             call.fields.update(found.values)
             await self._read(call, scope, receive)
             entry = call.entry = routing.choose(found.entries, call.fields)
+            self.requests[entry.verb, entry.path] += 1
             done = await self._operate(call, receive)
             if entry.verb == "GET" and self._doors.stale():
                 return done._replace(fields=[*done.fields, STALE])
