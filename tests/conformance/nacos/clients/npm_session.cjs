@@ -66,20 +66,25 @@ async function naming(show) {
   await one.ready();
   await two.ready();
   const look = name => two.getAllInstances(name, GROUP, '', false);
-  const there = (name, count) => until(async () => {
-    const hosts = await look(name);
-    return hosts.length === count && addresses(hosts);
+  const there = (name, ...wanted) => until(async () => { // each request goes to any node: all of them have it at some time
+    const seen = addresses(await look(name));
+    return seen.join() === wanted.join() && seen;
   });
   await show('status', () => one.getServerStatus());
   await show('register', async () => {
     const instance = { ip: '10.1.0.1', port: 80, clusterName: 'c1', weight: 2, metadata: { zone: 'a' } };
     await one.registerInstance('plain', instance, GROUP);
-    await there('plain', 1);
-    const [host] = await look('plain');
+    const [host] = await until(async () => {
+      const hosts = await look('plain');
+      return hosts.length && hosts;
+    });
     return [host.instanceId, host.weight, host.metadata, host.healthy, host.clusterName];
   });
   await show('select', async () => [
-    addresses(await two.selectInstances('plain', GROUP, 'c1', true, false)),
+    await until(async () => {
+      const seen = addresses(await two.selectInstances('plain', GROUP, 'c1', true, false));
+      return seen.length && seen;
+    }),
     addresses(await two.selectInstances('plain', GROUP, 'c1', false, false)),
   ]);
   await show('subscribe', async () => {
@@ -100,9 +105,9 @@ async function naming(show) {
   });
   await show('deregister', async () => { // the last of a list would stay in the client's cache, which keeps no empty list
     await one.registerInstance('plain', { ip: '10.1.0.4', port: 80, clusterName: 'c1' }, GROUP);
-    await there('plain', 2);
+    await there('plain', '10.1.0.1:80', '10.1.0.4:80');
     await one.deregisterInstance('plain', { ip: '10.1.0.1', port: 80, clusterName: 'c1' }, GROUP);
-    return there('plain', 1);
+    return there('plain', '10.1.0.4:80');
   });
   await one.close();
   await two.close();
