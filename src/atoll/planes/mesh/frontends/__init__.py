@@ -1,0 +1,1 @@
+"""What the mesh answers: xDS, identity, and its own HTTP API."""

@@ -1,0 +1,1 @@
+"""What the mesh's truth means to one client: the compiler, the judge of a staged change, explanations. Pure."""

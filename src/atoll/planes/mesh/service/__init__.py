@@ -1,0 +1,1 @@
+"""The mesh's control loops: follow the store and the sources of services, compile, push."""
