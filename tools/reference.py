@@ -29,7 +29,8 @@ from atoll.runtime.metrics import Metrics
 from atoll.runtime.rng import system_rng
 from atoll.runtime.tasks import Tasks
 from atoll.store.audit import AuditWriter
-from atoll.store.ephemeral import Identity
+from atoll.store.ephemeral import EphemeralTable, Identity
+from atoll.store.peers import Member, Peers
 from atoll.wire.nacos import catalog as catalog_of_nacos
 from atoll.wire.nacos.catalog import grpc_types
 from atoll.wire.nacos.catalog.entry import Status
@@ -120,8 +121,10 @@ async def _endpoints_of(resolved: settings.Resolved) -> list[Endpoint]:
     tasks = Tasks(Log("docs"), lambda name, error: None)
     audit = AuditWriter(BootClock(), system_rng())
     accounts = await catalog.open_accounts(opened, audit)
+    peers = Peers(Member("reference", 1))
+    ephemeral = EphemeralTable(Identity("reference", 1), BootClock())
     context = catalog.Context(
-        resolved.settings, opened, BootClock(), Metrics(), tasks, Identity("reference", 1), accounts, audit
+        resolved.settings, opened, BootClock(), Metrics(), tasks, peers, ephemeral, accounts, audit
     )
     planes = await catalog.start_planes(context)
     for plane in reversed(planes):

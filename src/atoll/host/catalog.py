@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
-import atoll
 from atoll.errors import AtollError, Code
 from atoll.host.leader import Job
 from atoll.host.settings import Settings
@@ -34,9 +33,9 @@ from atoll.store import accounts
 from atoll.store.accounts import AccountsTable
 from atoll.store.api import Driver, Limits, Store
 from atoll.store.audit import AuditWriter
-from atoll.store.ephemeral import Identity
+from atoll.store.ephemeral import EphemeralTable
 from atoll.store.nodes import Certificates, Place
-from atoll.store.peers import Member
+from atoll.store.peers import Peers
 from atoll.store.shell import StoreShell
 
 STORE_FILE = "store.db"
@@ -91,14 +90,15 @@ class OpenStore:
 
 @dataclass
 class Context:
-    """What a plane gets."""
+    """What a plane gets: what this node has one of."""
 
     settings: Settings
     store: OpenStore
     clock: Clock
     metrics: Metrics
     tasks: Tasks
-    identity: Identity
+    peers: Peers
+    ephemeral: EphemeralTable
     accounts: AccountsTable
     audit: AuditWriter
 
@@ -248,7 +248,8 @@ async def _registry(context: Context) -> Started:
         metrics=context.metrics,
         tasks=context.tasks,
         data=context.settings.data,
-        me=Member(context.identity.node, context.identity.incarnation, release=atoll.__version__),
+        peers=context.peers,
+        ephemeral=context.ephemeral,
         settings=_registry_settings(context.settings),
         address=context.settings.address("listen_nacos"),
         place=None if context.store.embedded is not None else _place(context.settings),

@@ -33,7 +33,8 @@ from atoll.runtime.tasks import Tasks
 from atoll.store import migration
 from atoll.store.accounts import AccountsTable, Deed
 from atoll.store.audit import AuditWriter
-from atoll.store.ephemeral import Identity
+from atoll.store.ephemeral import EphemeralTable, Identity
+from atoll.store.peers import Member, Peers
 
 TOKEN_FILE = "api-token"  # noqa: S105 - a name
 ROOT_PASSWORD_FILE = "root-password"  # noqa: S105 - a name
@@ -147,7 +148,8 @@ class Node:
             self.clock,
             self.state.metrics,
             self.tasks,
-            identity,
+            Peers(Member(identity.node, identity.incarnation, release=atoll.__version__)),
+            self._ephemeral(identity),
             await self._open_accounts(audit),
             audit,
         )
@@ -155,6 +157,11 @@ class Node:
         self._undo += [(plane.name, plane.stop) for plane in self.state.planes]
         self._start_leader()
         self.state.health.ready("planes")
+
+    def _ephemeral(self, identity: Identity) -> EphemeralTable:
+        table = EphemeralTable(identity, self.clock)
+        self.tasks.start("ephemeral table", table.run())
+        return table
 
     def _start_leader(self) -> None:
         """Leader-only jobs: the host's own, and those of planes."""

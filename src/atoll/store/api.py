@@ -21,6 +21,7 @@ from typing import Protocol, TypeAlias
 import msgspec
 
 from atoll.errors import AtollError
+from atoll.resources.keys import RESERVED_PREFIX as RESERVED_PREFIX
 
 # ---------------------------------------------------------------------------------------------- values
 
@@ -380,9 +381,6 @@ class Limits(msgspec.Struct, frozen=True):
     quota_bytes: int = 2_147_483_648
     watch_backlog_events_max: int = 100_000
 
-
-RESERVED_PREFIX = b"\0atoll/"
-"""The planes' own data. No etcd principal sees or writes it; nodes reach it with their node credential."""
 
 GENERATION_KEY = b"atoll/generation"
 """Decimal text, written by restore and migrate only; absent means 0. Guards of terms compare it."""

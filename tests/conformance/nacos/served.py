@@ -38,8 +38,9 @@ from atoll.store import accounts
 from atoll.store.accounts import Deed
 from atoll.store.audit import AuditWriter
 from atoll.store.embedded import Embedded
+from atoll.store.ephemeral import EphemeralTable, Identity
 from atoll.store.memory import open_memory
-from atoll.store.peers import Member
+from atoll.store.peers import Member, Peers
 from atoll.store.shell import StoreShell
 
 START_WITHIN_S = 30.0
@@ -152,6 +153,8 @@ async def open_node(
     """The plane of one node over ``driver``, and its table of accounts."""
     audit = AuditWriter(clock, system_rng(), NODE)
     table = accounts.open_embedded(driver, audit)
+    ephemeral = EphemeralTable(Identity(NODE, 1), clock)
+    tasks.start("ephemeral table", ephemeral.run())
     ground = plane.Ground(
         store=StoreShell(driver),
         accounts=table,
@@ -160,7 +163,8 @@ async def open_node(
         metrics=Metrics(),
         tasks=tasks,
         data=data,
-        me=Member(NODE, 1),
+        peers=Peers(Member(NODE, 1)),
+        ephemeral=ephemeral,
         settings=settings,
     )
     return await plane.open_plane(ground), table

@@ -30,8 +30,9 @@ from atoll.runtime.tasks import Tasks
 from atoll.store import accounts
 from atoll.store.accounts import Deed
 from atoll.store.audit import AuditWriter
+from atoll.store.ephemeral import EphemeralTable, Identity
 from atoll.store.memory import open_memory
-from atoll.store.peers import Member
+from atoll.store.peers import Member, Peers
 from atoll.store.shell import StoreShell
 
 ADDRESS = Address("127.0.0.1", 7070)
@@ -80,7 +81,19 @@ async def open_kit(data: Path) -> AsyncIterator[Kit]:
     driver, clock = open_memory(), BootClock()
     audit = AuditWriter(clock, system_rng(), "n1")
     table = accounts.open_embedded(driver, audit)
-    ground = plane.Ground(StoreShell(driver), table, audit, clock, Metrics(), tasks, data, Member("n1", 1))
+    ephemeral = EphemeralTable(Identity("n1", 1), clock)
+    tasks.start("ephemeral table", ephemeral.run())
+    ground = plane.Ground(
+        store=StoreShell(driver),
+        accounts=table,
+        audit=audit,
+        clock=clock,
+        metrics=Metrics(),
+        tasks=tasks,
+        data=data,
+        peers=Peers(Member("n1", 1)),
+        ephemeral=ephemeral,
+    )
     opened = await plane.open_plane(ground)
     gate = Gate(ADDRESS, TOKEN, opened.user_of)
     try:

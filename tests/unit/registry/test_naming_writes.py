@@ -7,11 +7,10 @@ from collections.abc import Awaitable
 import pytest
 
 from atoll.errors import AtollError, Code, Reason
-from atoll.planes.registry.model import naming_keys
 from atoll.planes.registry.model.naming import Selection
 from atoll.planes.registry.model.naming_decisions import MetadataChange, OverrideChange, ServiceChange
 from atoll.planes.registry.service.override_cleaning import OverrideCleaner
-from atoll.resources import records
+from atoll.resources import naming_keys, records
 from atoll.resources.election import Token
 from atoll.resources.service import Cluster, HealthChecker, Selector, Service, ServiceKey
 from atoll.runtime import loop

@@ -42,10 +42,10 @@ from atoll.store.api import Store
 from atoll.store.audit import AuditWriter, Sealer
 from atoll.store.audit_archive import FOLDER as AUDIT_FOLDER
 from atoll.store.audit_archive import Archiver, Retention
-from atoll.store.ephemeral import EphemeralTable, Identity
+from atoll.store.ephemeral import EphemeralTable
 from atoll.store.event_log import Bounds
 from atoll.store.nodes import Nodes, Parts, Place
-from atoll.store.peers import Member, Peers
+from atoll.store.peers import Peers
 from atoll.store.term import Term
 
 DAY_S = 86_400.0
@@ -56,8 +56,8 @@ Undo: TypeAlias = Callable[[float], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Ground:
-    """What the plane stands on. ``data`` is the node's data folder; ``me`` this node as the others know it; ``place``
-    where they meet, None where the store is this process's own and there are no others.
+    """What the plane stands on. ``data`` is the node's data folder; ``peers`` the other nodes, and
+    this one as they know it; ``place`` where they meet, None where the store is this process's own and there are no others.
     """
 
     store: Store
@@ -67,7 +67,8 @@ class Ground:
     metrics: Metrics
     tasks: Tasks
     data: Path
-    me: Member
+    peers: Peers
+    ephemeral: EphemeralTable
     settings: Settings = Settings()
     address: Address = Address("127.0.0.1", 8848)  # where Nacos's HTTP API will be listened on
     place: Place | None = None
@@ -161,14 +162,11 @@ async def _join(ground: Ground, place: Place, registry: Registry, nacos: NacosGr
 
 async def _registry(ground: Ground, opened: access.Access) -> Registry:
     clock, start = ground.clock, ground.tasks.start
-    table = EphemeralTable(Identity(ground.me.node, ground.me.incarnation), clock)
-    peers = Peers(ground.me)
     audit, chosen = opened.audit.entry, _naming(ground.settings)
-    naming = Naming(NamingParts(table, peers, ground.store, clock, audit, chosen))
+    naming = Naming(NamingParts(ground.ephemeral, ground.peers, ground.store, clock, audit, chosen))
     NamingMeters(naming, ground.metrics)
     await naming.follower.load()
     configs, namespaces = await _configs(ground, opened, naming)
-    start("ephemeral table", table.run())
     start("naming", naming.run())
     start("naming in the store", naming.follower.follow())
     start("beats of other nodes", naming.beating.run())
@@ -186,7 +184,7 @@ async def _registry(ground: Ground, opened: access.Access) -> Registry:
         locks=Locks(ground.store),
         connected=Connected(),
         control=_control(ground.settings),
-        peers=peers,
+        peers=ground.peers,
         clock=clock,
         metrics=ground.metrics,
     )

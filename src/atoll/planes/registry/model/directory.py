@@ -14,14 +14,15 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from atoll.planes.registry.model import naming_keys, selectors
+from atoll.planes.registry.model import selectors
 from atoll.planes.registry.model.naming import Hosts, ServiceInfo, View
-from atoll.planes.registry.model.naming_keys import Part
-from atoll.planes.registry.model.switches import Labels, Switches
+from atoll.planes.registry.model.switches import Switches
 from atoll.resources import instance as instances
-from atoll.resources import records
+from atoll.resources import naming_keys, records
 from atoll.resources import service as services
 from atoll.resources.instance import Health, Instance, InstanceId, Override, StoredInstance
+from atoll.resources.labels import Labels
+from atoll.resources.naming_keys import Part
 from atoll.resources.records import NOTHING
 from atoll.resources.service import Service, ServiceKey
 from atoll.store.api import KeyValue

@@ -13,14 +13,14 @@ from typing import TypeVar
 import msgspec
 
 from atoll.errors import AtollError, Code, Reason
-from atoll.planes.registry.model import checkers, naming_keys, selectors, switches
+from atoll.planes.registry.model import checkers, selectors, switches
 from atoll.planes.registry.model.directory import Directory, ServiceState
-from atoll.planes.registry.model.naming_keys import Part
-from atoll.planes.registry.model.switches import Labels
 from atoll.resources import instance as instances
-from atoll.resources import records
+from atoll.resources import naming_keys, records
 from atoll.resources import service as services
 from atoll.resources.instance import Health, Instance, InstanceId, Override, StoredInstance
+from atoll.resources.labels import Labels
+from atoll.resources.naming_keys import Part
 from atoll.resources.records import NOTHING, Record
 from atoll.resources.service import Cluster, Selector, Service, ServiceKey
 from atoll.store.api import Compare, Delete, Operation, Put, Relation, Target, prefix_end

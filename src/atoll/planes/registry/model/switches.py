@@ -56,13 +56,6 @@ class Switches(Record, frozen=True, kw_only=True):
     other: Mapping[str, str] = NOTHING
 
 
-class Labels(Record, frozen=True, kw_only=True):
-    """Labels of one address (the entity of Nacos' CMDB)."""
-
-    address: str
-    labels: Mapping[str, str] = NOTHING
-
-
 _FLAGS = {
     "pushEnabled": "push_enabled",
     "lightBeatEnabled": "light_beat_enabled",

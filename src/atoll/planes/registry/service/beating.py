@@ -14,10 +14,10 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 
 from atoll.errors import AtollError
-from atoll.planes.registry.model import naming_keys
 from atoll.planes.registry.policy import beats
 from atoll.planes.registry.policy.beats import Beats, Verdict
 from atoll.resources import instance as instances
+from atoll.resources import naming_keys
 from atoll.resources.instance import Instance, InstanceId
 from atoll.resources.registry_client import Client, ClientKind
 from atoll.resources.service import ServiceKey

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from atoll.errors import AtollError, Code, Reason
-from atoll.planes.registry.model import naming_keys, selectors
+from atoll.planes.registry.model import selectors
 from atoll.planes.registry.model.directory import Directory, ServiceState
 from atoll.planes.registry.model.naming import (
     ClientView,
@@ -44,6 +44,7 @@ from atoll.planes.registry.service.naming_follower import NamingFollower
 from atoll.planes.registry.service.naming_writes import Audit, NamingWrites
 from atoll.planes.registry.service.pushes import Pushes, Sink, same
 from atoll.resources import instance as instances
+from atoll.resources import naming_keys
 from atoll.resources.actor import Actor
 from atoll.resources.instance import Instance, InstanceId
 from atoll.resources.registry_client import Client

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from atoll.errors import AtollError
 from atoll.planes.registry.model.directory import Directory
-from atoll.planes.registry.model.naming_keys import NAMING
+from atoll.resources.naming_keys import NAMING
 from atoll.resources.service import ServiceKey
 from atoll.runtime import loop
 from atoll.runtime.logs import Log

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from atoll.errors import AtollError
-from atoll.planes.registry.model import naming_decisions, naming_keys
-from atoll.planes.registry.model.naming_keys import Part
+from atoll.planes.registry.model import naming_decisions
 from atoll.planes.registry.service.beating import Which
 from atoll.planes.registry.service.naming import Naming
+from atoll.resources import naming_keys
 from atoll.resources.instance import Override
+from atoll.resources.naming_keys import Part
 from atoll.runtime import loop
 from atoll.runtime.logs import Log
 from atoll.store.api import Delete, Store

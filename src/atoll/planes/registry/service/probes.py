@@ -13,13 +13,14 @@ from typing import Final, TypeAlias
 
 from atoll.errors import AtollError
 from atoll.kit import rendezvous
-from atoll.planes.registry.model import checkers, naming_keys
+from atoll.planes.registry.model import checkers
 from atoll.planes.registry.model.directory import ServiceState
 from atoll.planes.registry.policy import probing
 from atoll.planes.registry.policy.probing import Found, Outcome, Row
 from atoll.planes.registry.policy.push_window import Agenda
 from atoll.planes.registry.service.beating import Which
 from atoll.planes.registry.service.naming import Naming
+from atoll.resources import naming_keys
 from atoll.resources.instance import Instance
 from atoll.resources.service import Cluster
 from atoll.runtime import loop, probes

@@ -9,8 +9,8 @@ from __future__ import annotations
 import enum
 
 from atoll.resources.instance import InstanceId
+from atoll.resources.keys import RESERVED_PREFIX
 from atoll.resources.service import ServiceKey
-from atoll.store.api import RESERVED_PREFIX
 
 NAMING = RESERVED_PREFIX + b"registry/naming/"
 LIVE = b"naming/"  # in the ephemeral table
