@@ -1,80 +1,14 @@
-"""A snapshot: all xDS resources of one client at one moment, serialised once.
+"""What is proven of a snapshot before anybody is served it. The snapshot itself is a noun of the protocol:
+``atoll.wire.xds.snapshot``, whose names are these here as well.
 
-Rule: a resource's version is the hash of its bytes, so that a server that starts again, or another one, gives the same
-content the same version, and nothing is sent that the client has. Snapshots of different clients share their resources.
-
-``check`` is the proof that a snapshot is consistent in itself before anybody is served it: each name that a resource
-refers to is in it. References are told by who compiled the resource: finding them again in its bytes would cost a parse.
+Rule: ``check`` is the proof that a snapshot is consistent in itself: each name that a resource refers to is in it.
 """
 
 from __future__ import annotations
 
-import enum
-import hashlib
-from collections.abc import Iterator, Mapping
+from atoll.wire.xds.snapshot import EMPTY, Resource, Snapshot, Type, resource
 
-import msgspec
-
-_VERSION_CHARS = 16
-
-
-class Type(enum.Enum):
-    """The resource types that are compiled, in the order in which a client must get them (xDS protocol, "Eventual
-    consistency considerations"). Values are the type URLs.
-    """
-
-    CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
-    ENDPOINTS = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
-    LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
-    ROUTE = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
-
-
-class Resource(msgspec.Struct, frozen=True):
-    """``body``: the serialised message. ``refers``: what must be there for it to work. ``documents``: the policy
-    documents that shaped it, ``Kind/namespace/name``, for explanations and quarantine.
-    """
-
-    type: Type
-    name: str
-    body: bytes
-    version: str
-    refers: tuple[tuple[Type, str], ...] = ()
-    documents: tuple[str, ...] = ()
-
-
-class Snapshot(msgspec.Struct, frozen=True):
-    """Resources by type and name; each type is a mapping of its own, which clients with equal content share."""
-
-    clusters: Mapping[str, Resource]
-    endpoints: Mapping[str, Resource]
-    listeners: Mapping[str, Resource]
-    routes: Mapping[str, Resource]
-
-    def of(self, kind: Type) -> Mapping[str, Resource]:
-        if kind is Type.CLUSTER:
-            return self.clusters
-        if kind is Type.ENDPOINTS:
-            return self.endpoints
-        return self.listeners if kind is Type.LISTENER else self.routes
-
-    def resources(self) -> Iterator[Resource]:
-        for kind in Type:
-            yield from self.of(kind).values()
-
-
-EMPTY = Snapshot({}, {}, {}, {})
-
-
-def resource(
-    kind: Type,
-    name: str,
-    body: bytes,
-    refers: tuple[tuple[Type, str], ...] = (),
-    documents: tuple[str, ...] = (),
-) -> Resource:
-    """``body`` under the version that its content gives it."""
-    version = hashlib.blake2b(body, digest_size=_VERSION_CHARS // 2).hexdigest()
-    return Resource(kind, name, body, version, refers, documents)
+__all__ = ["EMPTY", "Resource", "Snapshot", "Type", "check", "resource"]
 
 
 def check(snapshot: Snapshot) -> list[str]:
