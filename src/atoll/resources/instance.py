@@ -125,6 +125,11 @@ def overridden(instance: Instance, override: Override | None) -> Instance:
     )
 
 
+def lost(instance: Instance) -> Instance:
+    """``instance`` after the connection of its client was lost: there, and unhealthy."""
+    return msgspec.structs.replace(instance, healthy=False)
+
+
 def id_text(key: ServiceKey, instance: Instance) -> str:
     """The id that clients see."""
     if instance.instance_id:

@@ -45,6 +45,7 @@ class Resolution(enum.StrEnum):
     NONE = "none"  # the address that the application itself dialled
 
 
+PORT_OF_SERVICES = 80  # where nothing else is said
 NO_PORTS: Mapping[int, int] = {}
 
 
@@ -95,7 +96,7 @@ class MeshService(msgspec.Struct, frozen=True):
     host: str
     name: str
     namespace: str
-    ports: tuple[Port, ...] = (Port(80),)
+    ports: tuple[Port, ...] = (Port(PORT_OF_SERVICES),)
     endpoints: tuple[Endpoint, ...] = ()
     resolution: Resolution = Resolution.EDS
     aliases: tuple[str, ...] = ()
