@@ -1,1 +1,36 @@
-"""The compiler: what is known of services and policies, as xDS resources for one client."""
+"""The compiler: a world and a client give the snapshot of all xDS resources that the client is to have. Pure.
+
+Rule: equal worlds and clients give equal snapshots, byte by byte, whatever was compiled before; the memo decides how long
+it takes, nothing else. Each part of it (outbound, inbound, gateway, gRPC) makes its own resources; here they meet.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from atoll.planes.mesh.model import snapshot as snapshots
+from atoll.planes.mesh.model.world import World
+from atoll.planes.mesh.policy.compiler import outbound, parts
+from atoll.planes.mesh.policy.compiler.memo import Memo
+from atoll.planes.mesh.policy.compiler.parts import Compiled
+from atoll.resources.mesh.clients import Client, Kind
+
+__all__ = ["Compiled", "Memo", "compile"]
+
+
+def compile(world: World, client: Client, memo: Memo) -> Compiled:
+    """What ``client`` is to have in ``world``, with what is wrong with it: an inconsistency is a problem as well."""
+    compiled = parts.joined(memo, client_key(client), _parts(world, client, memo))
+    wrong = snapshots.check(compiled.snapshot)
+    return Compiled(compiled.snapshot, (*compiled.problems, *wrong)) if wrong else compiled
+
+
+def client_key(client: Client) -> bytes:
+    """Equal for equal clients; a ``Client`` itself cannot be hashed."""
+    return msgspec.msgpack.encode(client, order="deterministic") if client else b""
+
+
+def _parts(world: World, client: Client, memo: Memo) -> tuple[parts.Parts, ...]:
+    if client.kind is Kind.SIDECAR:
+        return (outbound.parts_for(world, client, memo),)
+    return ()

@@ -1,0 +1,29 @@
+"""Names of xDS resources: the words by which clients, logs, statistics and people speak of what was compiled.
+
+Rule: names are made here and taken apart here, nowhere else. Cluster names are Istio's, so that its users' dashboards
+and eyes know them.
+"""
+
+from __future__ import annotations
+
+OUTBOUND_HTTP = "outbound_http"  # the listener of all outbound HTTP, by Host
+HTTP_ROUTES = "http"  # its route configuration
+REFUSED = "refused"  # the virtual host of destinations that the mesh does not know
+DEFAULT_ROUTE = "default"
+
+
+def outbound_cluster(host: str, port: int, subset: str = "") -> str:
+    return f"outbound|{port}|{subset}|{host}"
+
+
+def outbound_sni(host: str, port: int, subset: str = "") -> str:
+    """The server name in the mesh's TLS; Istio's form. Tells a gateway in between the cluster that is meant."""
+    return f"outbound_.{port}_.{subset}_.{host}"
+
+
+def outbound_listener(host: str, port: int) -> str:
+    return f"outbound_{host}_{port}"
+
+
+def virtual_host(host: str, port: int) -> str:
+    return f"{host}:{port}"

@@ -1,0 +1,19 @@
+"""What a client needs for the calls that it makes: clusters, their endpoints, routes and listeners.
+
+Rule: nothing here depends on endpoints but the load assignments. The rest is planned once for a client and the faces of
+all services, and stays the same objects while only endpoints change.
+"""
+
+from __future__ import annotations
+
+from atoll.planes.mesh.model.world import World
+from atoll.planes.mesh.policy.compiler.memo import Memo
+from atoll.planes.mesh.policy.compiler.outbound import assignments, planning
+from atoll.planes.mesh.policy.compiler.parts import Parts
+from atoll.resources.mesh.clients import Client
+
+
+def parts_for(world: World, client: Client, memo: Memo) -> Parts:
+    plan = planning.plan_for(world, client, memo)
+    endpoints = assignments.for_plan(world, plan.targets, memo)
+    return Parts(plan.clusters, endpoints, plan.listeners, plan.routes, plan.problems)

@@ -1,0 +1,109 @@
+"""Load assignments: the endpoints of each cluster, by locality.
+
+Rule: the only part that depends on endpoints. A change of one service makes its own assignments anew and copies one
+mapping; clients with the same targets share the mapping as well.
+
+An endpoint that a source calls unhealthy stays in the list, marked: the client's panic threshold decides whether it is
+called when nothing else is left. A weight of 0 takes it out.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping
+
+from envoy.config.core.v3 import base_pb2, health_check_pb2
+from envoy.config.endpoint.v3 import endpoint_components_pb2 as components
+from envoy.config.endpoint.v3 import endpoint_pb2
+from google.protobuf import struct_pb2
+
+from atoll.planes.mesh.model.snapshot import Resource, Type
+from atoll.planes.mesh.model.world import World
+from atoll.planes.mesh.policy.compiler import messages
+from atoll.planes.mesh.policy.compiler.memo import Memo
+from atoll.planes.mesh.policy.compiler.outbound.targets import Target, Targets
+from atoll.resources.mesh.services import Endpoint, Locality, MeshService
+
+TLS_MODE = "atoll_tls"  # in the metadata by which a cluster picks an endpoint's transport
+MUTUAL = "mutual"
+
+
+def for_plan(world: World, targets: Targets, memo: Memo) -> Mapping[str, Resource]:
+    """The assignments of ``targets``, by cluster name."""
+    return memo.following(
+        ("assignments",), targets, world.services, lambda before: _changed(world, targets, memo, before)
+    )
+
+
+def _changed(
+    world: World,
+    targets: Targets,
+    memo: Memo,
+    before: tuple[Mapping[str, MeshService], Mapping[str, Resource]] | None,
+) -> Mapping[str, Resource]:
+    if before is None:
+        known: dict[str, Resource] = {}
+        hosts: Iterable[str] = targets.by_host
+    else:
+        known = dict(before[1])
+        hosts = [host for host in memo.differing(before[0], world.services) if host in targets.by_host]
+        if not hosts:
+            return before[1]
+    for host in hosts:
+        service = world.services[host]
+        for target in targets.by_host[host]:
+            known[target.name] = memo.piece(
+                ("assignment", target), (service,), functools.partial(assignment, target, service)
+            )
+    return known
+
+
+def assignment(target: Target, service: MeshService) -> Resource:
+    message = endpoint_pb2.ClusterLoadAssignment(cluster_name=target.name)
+    chosen = [endpoint for endpoint in service.endpoints if _belongs(endpoint, target)]
+    for locality in sorted({endpoint.locality for endpoint in chosen}):
+        within = [endpoint for endpoint in chosen if endpoint.locality == locality]
+        message.endpoints.append(_group(locality, within, target.port))
+    return messages.sealed(Type.ENDPOINTS, message)
+
+
+def _belongs(endpoint: Endpoint, target: Target) -> bool:
+    labels = endpoint.labels
+    return endpoint.weight > 0 and all(labels.get(name) == value for name, value in target.labels)
+
+
+def _group(locality: Locality, endpoints: list[Endpoint], port: int) -> components.LocalityLbEndpoints:
+    group = components.LocalityLbEndpoints(
+        load_balancing_weight=messages.uint32(sum(endpoint.weight for endpoint in endpoints))
+    )
+    if locality != Locality():
+        group.locality.CopyFrom(
+            base_pb2.Locality(region=locality.region, zone=locality.zone, sub_zone=locality.sub_zone)
+        )
+    group.lb_endpoints.extend(_member(endpoint, port) for endpoint in endpoints)
+    return group
+
+
+def _member(endpoint: Endpoint, port: int) -> components.LbEndpoint:
+    if endpoint.path:
+        address = messages.pipe_address(endpoint.path)
+    else:
+        address = messages.socket_address(endpoint.address, endpoint.port_of(port))
+    member = components.LbEndpoint(
+        endpoint=components.Endpoint(address=address),
+        load_balancing_weight=messages.uint32(endpoint.weight),
+    )
+    if not endpoint.healthy:
+        member.health_status = health_check_pb2.UNHEALTHY
+    if endpoint.mutual_tls:
+        member.metadata.CopyFrom(_MUTUAL_TLS)
+    return member
+
+
+_MUTUAL_TLS = base_pb2.Metadata(
+    filter_metadata={
+        "envoy.transport_socket_match": struct_pb2.Struct(
+            fields={TLS_MODE: struct_pb2.Value(string_value=MUTUAL)}
+        )
+    }
+)
