@@ -27,7 +27,7 @@ class Memo:
     def __init__(self, keys_max: int = _KEYS_MAX) -> None:
         self._keys_max = keys_max
         self._pieces: dict[Hashable, list[tuple[tuple[object, ...], Any]]] = {}
-        self._followed: dict[Hashable, list[tuple[object, Any, Any]]] = {}
+        self._followed: dict[Hashable, list[tuple[Any, Any]]] = {}
         self._pair: tuple[Mapping[str, object], Mapping[str, object], tuple[str, ...]] | None = None
         self.hits = 0
         self.misses = 0
@@ -50,21 +50,15 @@ class Memo:
         del variants[_VARIANTS_MAX:]
         return result
 
-    def following(
-        self,
-        key: Hashable,
-        whose: object,
-        state: S,
-        make: Callable[[tuple[S, T] | None], T],
-    ) -> T:
-        """What ``make`` gives for ``state``, told the nearest (state, result) of the same ``whose`` to start from."""
-        variants = self._followed.setdefault((key, id(whose)), [])
-        for _, known, made in variants:
+    def following(self, key: Hashable, state: S, make: Callable[[tuple[S, T] | None], T]) -> T:
+        """What ``make`` gives for ``state``, told the last (state, result) of ``key`` to start from."""
+        variants = self._followed.setdefault(key, [])
+        for known, made in variants:
             if known is state:
                 return cast(T, made)
-        before = (variants[0][1], variants[0][2]) if variants else None
+        before = variants[0] if variants else None
         result = make(before)
-        variants.insert(0, (whose, state, result))
+        variants.insert(0, (state, result))
         del variants[_VARIANTS_MAX:]
         if len(self._followed) > _FOLLOWED_MAX:
             del self._followed[next(iter(self._followed))]

@@ -31,7 +31,7 @@ MUTUAL = "mutual"
 def for_plan(world: World, targets: Targets, memo: Memo) -> Mapping[str, Resource]:
     """The assignments of ``targets``, by cluster name."""
     return memo.following(
-        ("assignments",), targets, world.services, lambda before: _changed(world, targets, memo, before)
+        ("assignments", targets), world.services, lambda before: _changed(world, targets, memo, before)
     )
 
 
