@@ -125,3 +125,10 @@ def test_every_setting_has_its_four_names_and_a_text() -> None:
         assert declared.text.endswith(".")
     assert settings.DECLARED["store_url"].name == "store.url"
     assert settings.DECLARED["stop_within_s"].name == "stop_within_s"
+
+
+def test_xds_beyond_loopback_is_guarded_by_its_own_certificates() -> None:
+    settings.resolve(None, {}, {"listen_xds": "0.0.0.0:1"})
+    with pytest.raises(AtollError, match=r"listen\.xds = 0\.0\.0\.0:1 .* needs mesh\.insecure_xds to be off"):
+        settings.resolve(None, {}, {"listen_xds": "0.0.0.0:1", "mesh_insecure_xds": True})
+    settings.resolve(None, {}, {"listen_xds": "0.0.0.0:1", "mesh_insecure_xds": True, "insecure": True})

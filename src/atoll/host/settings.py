@@ -27,7 +27,7 @@ from atoll.runtime.disk import default_data_folder
 from atoll.runtime.logs import FORMATS, LEVELS
 from atoll.runtime.net import Address, parse_address
 
-SECTIONS = ("store", "listen", "tls", "nodes", "registry", "log")
+SECTIONS = ("store", "listen", "tls", "nodes", "registry", "mesh", "log")
 ENVIRONMENT_PREFIX = "ATOLL_"
 ENVIRONMENT_OTHER = ("ATOLL_CONFIG", "ATOLL_API_TOKEN", "ATOLL_URL")  # read by the command line itself
 LEAD_PREFIX = "ATOLL_LEAD_"  # these and the next are set by `atoll lead` for its program
@@ -90,6 +90,11 @@ class Settings:
         "HOST:PORT",
         "Address for other nodes; opened where the store is a cluster.",
     )
+    listen_xds: Address = _setting(
+        Address("127.0.0.1", 15010),
+        "HOST:PORT",
+        "Address of xDS, for Envoy and gRPC; clients need a certificate of the mesh.",
+    )
     tls_certificate: str = _setting("", "FILE", "Certificate chain of this node's listeners (PEM).")
     tls_key: str = _setting("", "FILE", "Key of that certificate (PEM).")
     tls_client_ca: str = _setting("", "FILE", "Ask clients for a certificate signed by one of these (PEM).")
@@ -144,6 +149,31 @@ class Settings:
         "Entries of the audit log kept in the store; older ones go to files in the leader's data folder.",
     )
     registry_audit_days: float = _setting(90.0, "DAYS", "Age at which they go there earlier.")
+    mesh_domain: str = _setting("cluster.local", "DOMAIN", "What the names of services end with.")
+    mesh_trust_domain: str = _setting(
+        "cluster.local",
+        "DOMAIN",
+        "What the mesh's SPIFFE ids begin with: spiffe://DOMAIN/ns/NAMESPACE/sa/SERVICE.",
+    )
+    mesh_root_namespace: str = _setting(
+        "istio-system", "NAMESPACE", "Where policy documents concern the whole mesh."
+    )
+    mesh_empty_endpoints: str = _setting(
+        "keep-last",
+        "POLICY",
+        "What clients get of a service whose source lists no endpoint any more: the last list, or an empty one.",
+        ("keep-last", "empty"),
+    )
+    mesh_unknown: str = _setting(
+        "registry-only",
+        "POLICY",
+        "Where intercepted traffic to no service of the mesh goes: nowhere, or on to where it was dialled.",
+        ("registry-only", "allow-any"),
+    )
+    mesh_services_file: str = _setting("", "FILE", "Services that no registry knows (YAML).")
+    mesh_insecure_xds: bool = _setting(
+        False, "", "Serve xDS without certificates: clients are believed who they say they are."
+    )
     log_level: str = _setting("info", "LEVEL", "Least level that is logged.", tuple(LEVELS))
     log_format: str = _setting("text", "FORMAT", "Shape of a log line.", FORMATS)
 
@@ -399,6 +429,9 @@ def check_listening(settings: Settings, field: str) -> None:
     if field == "listen_nodes":  # nodes trust each other's certificates, and nothing else
         guarded = bool(settings.nodes_certificate)
         needed = "--nodes-certificate, --nodes-key and --nodes-ca"
+    elif field == "listen_xds":  # clients of the mesh bring its certificates
+        guarded = not settings.mesh_insecure_xds
+        needed = "mesh.insecure_xds to be off"
     if address.is_loopback or settings.insecure or guarded:
         return
     raise AtollError(

@@ -1,0 +1,22 @@
+"""What an operator chose for the mesh plane. The host reads it from the settings ``mesh.*``.
+
+Rule: every field has a default that suits one machine, and its unit in its name.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """``services_file`` empty: no file is a source of services. ``insecure_xds``: clients of xDS need no certificate, and
+    are believed who they say they are.
+    """
+
+    domain: str = "cluster.local"
+    trust_domain: str = "cluster.local"
+    root_namespace: str = "istio-system"
+    empty_endpoints: str = "keep-last"
+    unknown: str = "registry-only"
+    services_file: str = ""
+    insecure_xds: bool = False
