@@ -33,8 +33,8 @@ with atheris.instrument_imports(include=["atoll.wire.nacos", "atoll.planes.regis
 from atoll.errors import AtollError
 from atoll.planes.registry.settings import Settings
 from atoll.runtime.clock import BootClock
-from atoll.runtime.grpc_call import Peer
 from atoll.runtime.logs import Log
+from atoll.runtime.peer import Peer
 from atoll.runtime.tasks import Tasks
 from atoll.store.memory import open_memory
 from tests.conformance.nacos.served import open_node

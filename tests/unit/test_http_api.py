@@ -234,13 +234,19 @@ def test_the_token_is_asked_for(authorization: str, status: int) -> None:
 @pytest.mark.parametrize(
     ("method", "target", "authorization", "status", "answer"),
     [
-        ("GET", "/me", "Bearer s3cret", 200, {"user": "", "address": "", "operator": True, "proven": True}),
+        (
+            "GET",
+            "/me",
+            "Bearer s3cret",
+            200,
+            {"user": "", "address": "", "operator": True, "proven": True, "peer": None},
+        ),
         (
             "GET",
             "/me",
             "Bearer of-ann",
             200,
-            {"user": "ann", "address": "", "operator": False, "proven": False},
+            {"user": "ann", "address": "", "operator": False, "proven": False, "peer": None},
         ),
         ("GET", "/me", "Basic " + base64.b64encode(b"ann:of-ann").decode(), 401, None),
         ("GET", "/me", "Bearer of-bob", 401, None),
@@ -260,7 +266,7 @@ def test_a_users_token_opens_what_is_meant_for_users(
 
 
 def test_without_a_token_everybody_is_the_operator() -> None:
-    unproven = {"user": "", "address": "", "operator": True, "proven": False}
+    unproven = {"user": "", "address": "", "operator": True, "proven": False, "peer": None}
     assert ask("GET", "/me")[1] == unproven
     assert ask("POST", "/me", headers={"authorization": "Bearer of-ann"})[1] == unproven
     assert ask("GET", "/me", headers={"authorization": "Bearer of-ann"})[1]["user"] == "ann"
@@ -268,7 +274,7 @@ def test_without_a_token_everybody_is_the_operator() -> None:
 
 def test_the_document_describes_every_endpoint() -> None:
     document = ask("GET", "/openapi.json")[1]
-    assert document == openapi(ENDPOINTS, "1")
+    assert document == msgspec.json.decode(msgspec.json.encode(openapi(ENDPOINTS, "1")))
     described = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
     assert described == {(each.method, each.path) for each in ENDPOINTS}
     thing = document["components"]["schemas"]["Thing"]

@@ -19,6 +19,7 @@ from atoll.errors import AtollError, Code
 from atoll.host import settings
 from atoll.host.node import TOKEN_FILE
 from atoll.runtime.http1 import Application
+from atoll.runtime.http_client import Trust
 
 Pages: TypeAlias = Callable[[Callable[[], Client]], Mapping[str, Application]]
 CONFIG_VARIABLE = "ATOLL_CONFIG"
@@ -75,7 +76,7 @@ def client(options: argparse.Namespace) -> Client:
     """
     resolved = resolve(options)
     url = options.url or os.environ.get(URL_VARIABLE) or api_url(resolved.settings)
-    transport = HttpTransport(url, options.ca)
+    transport = HttpTransport(url, Trust(options.ca))
     if options.user:
         password = secret(options.password_file, f"password of {options.user}: ")
         return Client(SessionTransport(transport, options.user, password))

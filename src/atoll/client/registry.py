@@ -45,6 +45,7 @@ from atoll.resources.watch_api import (
 from atoll.runtime import loop
 from atoll.runtime.background import Background, Work
 from atoll.runtime.clock import BootClock
+from atoll.runtime.http_client import Trust
 from atoll.runtime.logs import Log
 
 T = TypeVar("T")
@@ -92,7 +93,7 @@ class Registry:
     """What one application follows and registers. Close it, so that what it registered is gone at once."""
 
     def __init__(self, urls: str, options: Options) -> None:
-        transport: Transport = HttpTransport(urls, options.ca_file)
+        transport: Transport = HttpTransport(urls, Trust(options.ca_file))
         if options.user:
             transport = SessionTransport(transport, options.user, options.password)
         self.client = Client(transport, options.token)

@@ -211,11 +211,13 @@ class Node:
 
     def _open(self, field: str, grpc: GrpcServer | None = None, http: Http1Server | None = None) -> None:
         settings = self.settings
-        context = None
+        secure = None
         if settings.tls_certificate:
-            context = tls.server_context(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
-        listener = listen(settings.address(field), DECLARED[field].flag, grpc=grpc, http1=http, tls=context)
-        if context is not None:
+            secure = tls.ServerTls(
+                tls.server_context(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
+            )
+        listener = listen(settings.address(field), DECLARED[field].flag, grpc=grpc, http1=http, tls=secure)
+        if secure is not None:
             listener.require_tls()
         self.state.listeners[field.removeprefix("listen_")] = listener
 

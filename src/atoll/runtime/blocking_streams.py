@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+from typing import Any
 
 READ_BYTES = 65_536
 
@@ -25,6 +26,12 @@ class Stream:
 
     def write(self, data: bytes) -> None:
         self._connection.sendall(data)
+
+    def certificate(self) -> dict[str, Any]:
+        """What the other end showed and was verified, as ``ssl`` gives it; empty for nothing."""
+        if isinstance(self._connection, ssl.SSLSocket):
+            return self._connection.getpeercert() or {}
+        return {}
 
     def cut(self) -> None:
         """End the connection at once; whoever reads sees its end."""
@@ -44,3 +51,14 @@ def connect(host: str, port: int, secure: ssl.SSLContext | None, within_s: float
     except OSError:
         connection.close()
         raise
+
+
+def connect_unix(path: str, within_s: float) -> Stream:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(within_s)
+    try:
+        connection.connect(path)
+    except OSError:
+        connection.close()
+        raise
+    return Stream(connection)

@@ -20,6 +20,7 @@ import msgspec
 from atoll.errors import AtollError
 from atoll.runtime.clock import Clock
 from atoll.runtime.logs import Log
+from atoll.runtime.peer import Peer
 from atoll.wire.grpc import message as framing
 from atoll.wire.grpc.message import MessageFault, MessageReader
 from atoll.wire.grpc.request import Head, encode_metadata
@@ -60,17 +61,6 @@ class Limits(msgspec.Struct, frozen=True):
     keepalive_interval_s: float = 7_200.0
     keepalive_timeout_s: float = 20.0
     write_stall_s_max: float = 120.0
-
-
-class Peer(msgspec.Struct, frozen=True):
-    """Who is at the other end. TLS names are set only where the client's certificate was verified."""
-
-    address: str  # "127.0.0.1:40312"
-    is_loopback: bool = False
-    tls: bool = False
-    tls_common_name: str = ""
-    tls_dns_names: tuple[str, ...] = ()
-    spiffe_id: str = ""  # "spiffe://..." from the certificate's URI name
 
 
 class Stats:

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
-from atoll.runtime.grpc_call import Call, Link, Peer
+from atoll.runtime.grpc_call import Call, Link
 from atoll.runtime.grpc_server import GrpcServer
+from atoll.runtime.peer import peer_of
 from atoll.wire.grpc import request
 from atoll.wire.grpc.message import MessageFault
 from atoll.wire.grpc.request import Refusal
@@ -326,27 +327,3 @@ class Http2Protocol(asyncio.Protocol):
     def _depart(self) -> None:
         self._left = True
         self._wire.leave()
-
-
-def peer_of(transport: asyncio.BaseTransport) -> Peer:
-    """Address and, under TLS with a verified client certificate, its names."""
-    name = transport.get_extra_info("peername") or ("", 0)
-    host, port = str(name[0]), name[1]
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    is_loopback = host.startswith("127.") or host == "::1"
-    secured = transport.get_extra_info("ssl_object")
-    if secured is None:
-        return Peer(address, is_loopback)
-    certificate: dict[str, Any] = secured.getpeercert() or {}
-    names = certificate.get("subjectAltName", ())
-    subject = {key: value for part in certificate.get("subject", ()) for key, value in part}
-    return Peer(
-        address=address,
-        is_loopback=is_loopback,
-        tls=True,
-        tls_common_name=subject.get("commonName", ""),
-        tls_dns_names=tuple(value for kind, value in names if kind == "DNS"),
-        spiffe_id=next(
-            (value for kind, value in names if kind == "URI" and value.startswith("spiffe://")), ""
-        ),
-    )

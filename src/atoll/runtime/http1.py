@@ -21,12 +21,14 @@ import msgspec
 
 from atoll.runtime.clock import Clock
 from atoll.runtime.logs import Log
+from atoll.runtime.peer import Peer, peer_of
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Application: TypeAlias = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
+PEER = "atoll.peer"  # in an ASGI scope: the ``Peer``
 _DISCONNECT: Message = {"type": "http.disconnect"}
 
 
@@ -67,6 +69,7 @@ class Http1Protocol(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._wire = h11.Connection(h11.SERVER, max_incomplete_event_size=server.limits.head_bytes_max)
         self._exchange: _Exchange | None = None
+        self._peer: Peer
         self._leaving = False
         self._head_begun = False
         self._timer: asyncio.TimerHandle | None = None  # for what the client sends
@@ -78,6 +81,7 @@ class Http1Protocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._peer = peer_of(transport)
         self.server.connections_open += 1
         self._arm(self.server.limits.head_s_max)
 
@@ -269,8 +273,9 @@ class Http1Protocol(asyncio.Protocol):
             "query_string": query,
             "root_path": "",
             "headers": [(bytes(name), bytes(value)) for name, value in request.headers],
-            "client": tuple(client[:2]) if client else None,
-            "server": tuple(server[:2]) if server else None,
+            "client": tuple(client[:2]) if isinstance(client, tuple) else None,
+            "server": tuple(server[:2]) if isinstance(server, tuple) else None,
+            PEER: self._peer,
         }
 
 

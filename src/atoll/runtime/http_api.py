@@ -23,8 +23,8 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from atoll.errors import AtollError, Code, Reason
-from atoll.runtime.http1 import Application
-from atoll.runtime.http_guard import Audience, Caller, Gate
+from atoll.runtime.http1 import PEER, Application
+from atoll.runtime.http_guard import Audience, Caller, Door
 from atoll.runtime.logs import Log
 
 BODY_BYTES_MAX = 1_048_576
@@ -123,7 +123,7 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 def application(
-    endpoints: Sequence[Endpoint], gate: Gate, log: Log, version: str, others: Mapping[str, Application]
+    endpoints: Sequence[Endpoint], gate: Door, log: Log, version: str, others: Mapping[str, Application]
 ) -> Application:
     """The ASGI application. ``others`` are applications that answer single paths themselves."""
     document = msgspec.json.encode(openapi(endpoints, version))
@@ -221,9 +221,9 @@ async def _asked(request: Request, each: Endpoint) -> Asked:
         known = f"it knows {', '.join(each.query_names)}" if each.query_names else "it knows none"
         raise AtollError(Code.INVALID, f"{each.path} has no query field {unknown[0]!r}; {known}")
     fields = None if isinstance(each.query, tuple) else _fields(query, each.query, each.path)
-    caller = msgspec.structs.replace(
-        request.scope[_CALLER], address=request.client.host if request.client else ""
-    )
+    caller = request.scope[_CALLER]
+    address = request.client.host if request.client else caller.peer.address if caller.peer else ""
+    caller = msgspec.structs.replace(caller, address=address)
     return Asked(query, await _body(request, each), fields, caller)
 
 
@@ -307,7 +307,7 @@ async def _plain_error(request: Request, error: Any) -> Response:
 def _guarded(
     others: dict[str, Application],
     app: Application,
-    gate: Gate,
+    gate: Door,
     audiences: Mapping[tuple[str, str], Audience],
 ) -> Application:
     async def guarded(scope: Any, receive: Any, send: Any) -> None:
@@ -315,7 +315,9 @@ def _guarded(
             method = "GET" if scope["method"] == "HEAD" else scope["method"]
             audience = audiences.get((method, scope["path"]), Audience.OPERATORS)
             try:
-                scope[_CALLER] = gate.check(scope["headers"], audience)
+                peer = scope.get(PEER)
+                caller = gate.check(scope["headers"], audience, peer)
+                scope[_CALLER] = msgspec.structs.replace(caller, peer=peer)
             except AtollError as error:
                 await error_response(error)(scope, receive, send)
                 return

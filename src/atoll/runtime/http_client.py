@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 client for Atoll's own API: one request a connection, streamed or whole.
+"""A small HTTP/1.1 client for Atoll's own API: one request a connection, streamed or whole, over TCP or a Unix socket.
 
 Rule: everything that can go wrong on the way is an ``AtollError`` (UNAVAILABLE before the request was written,
 UNKNOWN for a write whose answer did not come); an HTTP status is the caller's to judge.
@@ -18,6 +18,8 @@ import h11
 
 from atoll.errors import AtollError, Code, Reason
 from atoll.runtime import streams
+from atoll.runtime.net import UNIX_SCHEME
+from atoll.runtime.peer import spiffe_id_of
 
 CONNECT_WITHIN_S = 5.0
 
@@ -48,23 +50,51 @@ class HttpAnswer:
         return b"".join([part async for part in self.parts])
 
 
+@dataclass(frozen=True)
+class Trust:
+    """``ca_file`` empty: the system's authorities. ``context`` instead: what the mesh gives; ``spiffe_id``: whom the server's
+    certificate must name then (empty: not looked at, and nothing secret may be sent).
+    """
+
+    ca_file: str = ""
+    context: ssl.SSLContext | None = None
+    spiffe_id: str = ""
+
+
+SYSTEM_TRUST = Trust()
+
+
 @contextlib.asynccontextmanager
-async def open_answer(base_url: str, request: HttpRequest, ca_file: str = "") -> AsyncIterator[HttpAnswer]:
-    """Send ``request`` to ``base_url`` (http or https) and yield its answer once the head is there."""
-    url = urlsplit(base_url)
-    if url.scheme not in ("http", "https") or not url.hostname:
-        raise AtollError(Code.INVALID, f"{base_url!r} is not a node's URL; expected http://HOST:PORT")
-    secure = ssl.create_default_context(cafile=ca_file or None) if url.scheme == "https" else None
-    port = url.port or (443 if secure else 80)
+async def open_answer(
+    base_url: str, request: HttpRequest, trust: Trust = SYSTEM_TRUST
+) -> AsyncIterator[HttpAnswer]:
+    """Send ``request`` to ``base_url`` (http, https, or ``unix:PATH``) and yield its answer once the head is there."""
     try:
-        stream = await streams.connect(url.hostname, port, secure, CONNECT_WITHIN_S)
+        stream, host = await _connect(base_url, trust)
     except OSError as error:
         message = f"no node answers at {base_url}: {_reason(error)}; is `atoll up` running?"
         raise AtollError(Code.UNAVAILABLE, message, retry_after_s=1.0) from error
     try:
-        yield await _exchange(stream, request, url.netloc.rpartition("@")[2])
+        if trust.spiffe_id and spiffe_id_of(stream.certificate()) != trust.spiffe_id:
+            shown = spiffe_id_of(stream.certificate()) or "no identity"
+            raise AtollError(Code.DENIED, f"{base_url} is {shown}, and not {trust.spiffe_id}")
+        yield await _exchange(stream, request, host)
     finally:
         await stream.close()
+
+
+async def _connect(base_url: str, trust: Trust) -> tuple[streams.Stream, str]:
+    """A connection, and what is said of it in the Host header."""
+    if base_url.startswith(UNIX_SCHEME):
+        return await streams.connect_unix(base_url.removeprefix(UNIX_SCHEME), CONNECT_WITHIN_S), "localhost"
+    url = urlsplit(base_url)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise AtollError(Code.INVALID, f"{base_url!r} is not a node's URL; expected http://HOST:PORT")
+    secure = None
+    if url.scheme == "https":
+        secure = trust.context or ssl.create_default_context(cafile=trust.ca_file or None)
+    port = url.port or (443 if secure else 80)
+    return await streams.connect(url.hostname, port, secure, CONNECT_WITHIN_S), url.netloc.rpartition("@")[2]
 
 
 async def _exchange(stream: streams.Stream, request: HttpRequest, host: str) -> HttpAnswer:

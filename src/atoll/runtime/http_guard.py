@@ -16,13 +16,14 @@ import enum
 import functools
 import hmac
 from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
 
 from atoll.errors import AtollError, Code, Reason
 from atoll.runtime.net import Address
+from atoll.runtime.peer import Peer
 
 HOSTS_KEPT_MAX = 64  # Host headers whose answer is remembered: a client sends the same one with every request
 
@@ -47,6 +48,16 @@ class Caller(msgspec.Struct, frozen=True):
     address: str = ""
     operator: bool = False
     proven: bool = False
+    peer: Peer | None = None  # None: a request of this process itself
+
+
+class Door(Protocol):
+    """Asked before every request of a frontend."""
+
+    def check(
+        self, headers: Iterable[tuple[bytes, bytes]], audience: Audience, peer: Peer | None = None
+    ) -> Caller:
+        """Raises DENIED."""
 
 
 class Gate:
@@ -59,7 +70,9 @@ class Gate:
         self._token = token
         self._sessions = sessions
 
-    def check(self, headers: Iterable[tuple[bytes, bytes]], audience: Audience) -> Caller:
+    def check(
+        self, headers: Iterable[tuple[bytes, bytes]], audience: Audience, peer: Peer | None = None
+    ) -> Caller:
         """Raises DENIED for a foreign Host or Origin, and DENIED / INVALID_TOKEN without a token for ``audience``."""
         found = {name.lower(): value.decode("latin-1") for name, value in headers}
         host = found.get(b"host", "")
@@ -88,6 +101,43 @@ class Gate:
         if audience is Audience.USERS:
             message += ", or for the token that a user gets at login"
         raise AtollError(Code.DENIED, message, reason=Reason.INVALID_TOKEN)
+
+
+class SocketGate:
+    """For a frontend at a Unix socket: this node's own user and root are its operators, proven by the system; anybody else
+    is let in only where an endpoint is for all and asks ``caller.peer`` itself.
+    """
+
+    def __init__(self, owner_uid: int) -> None:
+        self._operators = (0, owner_uid)
+
+    def check(
+        self, headers: Iterable[tuple[bytes, bytes]], audience: Audience, peer: Peer | None = None
+    ) -> Caller:
+        """Raises DENIED."""
+        operator = peer is not None and peer.uid in self._operators
+        if audience is not Audience.ALL and not operator:
+            uid = "nobody" if peer is None else f"uid {peer.uid}"
+            text = f"this is for uid {self._operators[1]}, whose node this is, and for root; {uid} asked"
+            raise AtollError(Code.DENIED, text, reason=Reason.PERMISSION_DENIED)
+        return Caller(operator=operator, proven=operator, peer=peer)
+
+
+class CertificateGate:
+    """For a frontend that asks for certificates of the mesh: nobody is its operator; endpoints that are for all ask
+    ``caller.peer`` themselves.
+    """
+
+    def check(
+        self, headers: Iterable[tuple[bytes, bytes]], audience: Audience, peer: Peer | None = None
+    ) -> Caller:
+        """Raises DENIED."""
+        if audience is not Audience.ALL:
+            text = (
+                "this address is for workloads of the mesh; operators ask at the HTTP API or the Unix socket"
+            )
+            raise AtollError(Code.DENIED, text, reason=Reason.PERMISSION_DENIED)
+        return Caller(peer=peer)
 
 
 @functools.lru_cache(maxsize=HOSTS_KEPT_MAX)

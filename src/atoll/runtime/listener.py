@@ -11,6 +11,7 @@ import asyncio
 import errno
 import socket
 import ssl
+from pathlib import Path
 from typing import Protocol, cast
 
 from atoll.runtime import net
@@ -19,9 +20,10 @@ from atoll.runtime.grpc_server import GrpcServer
 from atoll.runtime.http1 import Http1Protocol, Http1Server
 from atoll.runtime.logs import Log
 from atoll.runtime.net import Address
+from atoll.runtime.tls import ServerTls
 from atoll.wire.http2.frames import PREFACE
 
-_TLS_HANDSHAKE = 22
+_TLS_HANDSHAKE = b"\x16"
 _ACCEPTS_A_TURN_MAX = 64
 _ACCEPT_PAUSE_S = 1.0
 _CUT_S_MAX = 1.0
@@ -54,7 +56,8 @@ class Listener:
         *,
         grpc: GrpcServer | None,
         http1: Http1Server | None,
-        tls: ssl.SSLContext | None,
+        tls: ServerTls | None,
+        address: Address | None = None,
     ) -> None:
         self._sock = sock
         self._grpc = grpc
@@ -69,7 +72,7 @@ class Listener:
         self._served: set[Served] = set()
         self._emptied = asyncio.Event()
         self._greeting_s_max = grpc.limits.handshake_s_max if grpc else 10.0
-        self.address = net.bound_address(sock)
+        self.address = address or net.bound_address(sock)
         self._loop.add_reader(sock, self._accept)
 
     def require_tls(self) -> None:
@@ -134,7 +137,8 @@ class Listener:
                 self._pause_accepting(error)
                 return
             sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if sock.family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls is None:
                 self._start(sock, None)
             else:
@@ -166,10 +170,12 @@ class Listener:
         self._loop.remove_reader(sock)
         late.cancel()
         del self._peeking[sock.fileno()]
-        if not first or (first[0] != _TLS_HANDSHAKE and not self._serves_plain):
+        is_tls = first[:1] == _TLS_HANDSHAKE
+        context = self._tls.context if is_tls and self._tls is not None else None
+        if not first or (context is None and (is_tls or not self._serves_plain)):
             sock.close()
         else:
-            self._start(sock, self._tls if first[0] == _TLS_HANDSHAKE else None)
+            self._start(sock, context)
 
     def _drop_peeking(self, descriptor: int) -> None:
         sock, late = self._peeking.pop(descriptor)
@@ -283,13 +289,21 @@ def listen(
     *,
     grpc: GrpcServer | None = None,
     http1: Http1Server | None = None,
-    tls: ssl.SSLContext | None = None,
+    tls: ServerTls | None = None,
 ) -> Listener:
     """Bind ``address`` and serve; must be called on the running loop. ``option`` names the setting that moves the
     address, for the error's text. A connection of a kind that is not given here is closed. With ``tls``, clients
     may come with and without it; its ALPN is set here. Raises ``AtollError``: IN_USE, DENIED, INVALID.
     """
     if tls is not None:
-        tls.set_alpn_protocols((["h2"] if grpc else []) + (["http/1.1"] if http1 else []))
+        tls.offer((["h2"] if grpc else []) + (["http/1.1"] if http1 else []))
     sock = net.listen(address, option)
     return Listener(sock, grpc=grpc, http1=http1, tls=tls)
+
+
+def listen_unix(
+    path: Path, mode: int, *, grpc: GrpcServer | None = None, http1: Http1Server | None = None
+) -> Listener:
+    """The same at a Unix socket; ``mode`` says who may connect. Handlers are told the peer's uid and process."""
+    sock = net.listen_unix(path, mode)
+    return Listener(sock, grpc=grpc, http1=http1, tls=None, address=Address(f"{net.UNIX_SCHEME}{path}", 0))

@@ -1,7 +1,7 @@
 """Addresses and listening sockets.
 
 Rule: a socket that cannot be bound is an error that names the address, who has it where that can be known, and the
-options that move it. Loopback is not a trust boundary; whether an address is loopback decides only what the rule
+options that move it. A Unix socket appears under its name only once it is bound, has its mode and listens. Loopback is not a trust boundary; whether an address is loopback decides only what the rule
 for listening asks for.
 """
 
@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import os
 import socket
+from pathlib import Path
 from typing import NamedTuple
 
 from atoll.errors import AtollError, Code, Reason
 
 BACKLOG_CONNECTIONS = 1024
+UNIX_SCHEME = "unix:"  # begins what stands for an address where it is a Unix socket's path
+UNIX_PATH_BYTES_MAX = 107  # sockaddr_un, less the final NUL (unix(7))
 
 
 class Address(NamedTuple):
@@ -24,11 +28,13 @@ class Address(NamedTuple):
     port: int
 
     def __str__(self) -> str:
+        if self.host.startswith(UNIX_SCHEME):
+            return self.host
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def is_loopback(self) -> bool:
-        if self.host == "localhost":
+        if self.host == "localhost" or self.host.startswith(UNIX_SCHEME):
             return True
         try:
             return ipaddress.ip_address(self.host).is_loopback
@@ -65,7 +71,48 @@ def listen(address: Address, option: str) -> socket.socket:
     return listener
 
 
+def listen_unix(path: Path, mode: int) -> socket.socket:
+    """A listening Unix socket at ``path``, which replaces one that nobody listens at any more. ``mode``: who may connect
+    (write permission, unix(7)). Raises IN_USE, DENIED, INVALID.
+    """
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    if len(os.fsencode(fresh)) > UNIX_PATH_BYTES_MAX:
+        text = f"{path} is too long for a Unix socket: at most {UNIX_PATH_BYTES_MAX} bytes, a process number included"
+        raise AtollError(Code.INVALID, text)
+    if _is_alive(path):
+        raise AtollError(Code.UNAVAILABLE, f"another process listens at {path}", reason=Reason.IN_USE)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        fresh.unlink(missing_ok=True)
+        listener.bind(str(fresh))
+        fresh.chmod(mode)
+        listener.listen(BACKLOG_CONNECTIONS)
+        listener.setblocking(False)
+        fresh.rename(path)
+    except OSError as error:
+        listener.close()
+        fresh.unlink(missing_ok=True)
+        denied = isinstance(error, PermissionError)
+        text = f"cannot listen at {path}: {error.strerror or error}"
+        raise AtollError(Code.DENIED if denied else Code.INVALID, text) from error
+    return listener
+
+
+def _is_alive(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        asking.setblocking(False)
+        try:
+            asking.connect(str(path))
+        except BlockingIOError:  # its backlog is full
+            return True
+        except OSError:
+            return False
+    return True
+
+
 def bound_address(listener: socket.socket) -> Address:
+    if listener.family == socket.AF_UNIX:
+        return Address(f"{UNIX_SCHEME}{listener.getsockname()}", 0)
     host, port = listener.getsockname()[:2]
     return Address(host, port)
 

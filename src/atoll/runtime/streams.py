@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Callable
+from typing import Any
 
 from atoll.runtime import net
 from atoll.runtime.net import Address
@@ -35,6 +36,11 @@ class Stream:
         self._writer.write(data)
         await self._writer.drain()
 
+    def certificate(self) -> dict[str, Any]:
+        """What the other end showed and was verified, as ``ssl`` gives it; empty for nothing."""
+        secured = self._writer.get_extra_info("ssl_object")
+        return (secured.getpeercert() or {}) if secured is not None else {}
+
     def cut(self) -> None:
         """End the connection at once; whoever reads sees its end."""
         self._writer.transport.abort()
@@ -48,6 +54,11 @@ class Stream:
 async def connect(host: str, port: int, secure: ssl.SSLContext | None, within_s: float) -> Stream:
     async with asyncio.timeout(within_s):
         return Stream(*await asyncio.open_connection(host, port, ssl=secure))
+
+
+async def connect_unix(path: str, within_s: float) -> Stream:
+    async with asyncio.timeout(within_s):
+        return Stream(*await asyncio.open_unix_connection(path))
 
 
 class Acceptor:

@@ -20,6 +20,7 @@ from atoll.runtime.grpc_server import GrpcServer, Route, streaming, unary, unary
 from atoll.runtime.http1 import Http1Server, Receive, Send
 from atoll.runtime.listener import Listener, listen
 from atoll.runtime.net import Address
+from atoll.runtime.tls import ServerTls
 from atoll.wire.grpc.status import Status
 
 T = TypeVar("T")
@@ -227,7 +228,11 @@ class EchoServer:
         self.grpc = GrpcServer(self.service.routes(), errors=error_table, clock=clock, limits=self._limits)
         http1 = Http1Server(web, clock) if self._web else None
         self.listener = listen(
-            Address("127.0.0.1", 0), "--listen", grpc=self.grpc, http1=http1, tls=self._tls
+            Address("127.0.0.1", 0),
+            "--listen",
+            grpc=self.grpc,
+            http1=http1,
+            tls=ServerTls(self._tls) if self._tls else None,
         )
         self._ready.set()
         await self._stop.wait()

@@ -46,6 +46,7 @@ from atoll.resources.watch_api import (
 from atoll.runtime import blocking as loop
 from atoll.runtime.blocking_background import Background, Work
 from atoll.runtime.clock import BootClock
+from atoll.runtime.http_client_blocking import Trust
 from atoll.runtime.logs import Log
 
 T = TypeVar("T")
@@ -93,7 +94,7 @@ class Registry:
     """What one application follows and registers. Close it, so that what it registered is gone at once."""
 
     def __init__(self, urls: str, options: Options) -> None:
-        transport: Transport = HttpTransport(urls, options.ca_file)
+        transport: Transport = HttpTransport(urls, Trust(options.ca_file))
         if options.user:
             transport = SessionTransport(transport, options.user, options.password)
         self.client = Client(transport, options.token)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from atoll.errors import AtollError, Code
-from atoll.runtime.http_client_blocking import HttpAnswer, HttpRequest, open_answer
+from atoll.runtime.http_client_blocking import SYSTEM_TRUST, HttpAnswer, HttpRequest, Trust, open_answer
 
 STATUS_UNAVAILABLE = 503
 
@@ -24,13 +24,11 @@ class Transport(Protocol):
 
 
 class HttpTransport:
-    """``urls`` as in ``http://127.0.0.1:7070``, several with commas between them; ``ca_file`` empty: the system's
-    authorities.
-    """
+    """``urls`` as in ``http://127.0.0.1:7070`` or ``unix:PATH``, several with commas between them."""
 
-    def __init__(self, urls: str, ca_file: str = "") -> None:
+    def __init__(self, urls: str, trust: Trust = SYSTEM_TRUST) -> None:
         self._urls = [url.strip() for url in urls.split(",") if url.strip()]
-        self._ca_file = ca_file
+        self._trust = trust
         self._at = 0
         if not self._urls:
             raise AtollError(
@@ -47,7 +45,7 @@ class HttpTransport:
         while True:
             left -= 1
             try:
-                answer = stack.enter_context(open_answer(self._urls[self._at], request, self._ca_file))
+                answer = stack.enter_context(open_answer(self._urls[self._at], request, self._trust))
             except AtollError as error:
                 if error.code is not Code.UNAVAILABLE or not left:
                     raise
