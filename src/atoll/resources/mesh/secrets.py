@@ -9,7 +9,7 @@ from __future__ import annotations
 
 CERTIFICATE = "default"  # the workload's key and certificate chain
 ROOTS = "ROOTCA"  # the validation context: each trust domain with its own roots
-SDS_CLUSTER = "sds-grpc"
+SDS_CLUSTER = "sds"
 CONTROL_PLANE_ACCOUNT = "atoll"
 CONTROL_PLANE_NAMESPACE = "atoll-system"
 """The nodes' own service account: what serves xDS is ``spiffe://TRUST_DOMAIN/ns/atoll-system/sa/atoll``."""
