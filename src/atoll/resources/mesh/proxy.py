@@ -5,6 +5,8 @@ Rule: whoever writes a bootstrap defines the clusters named here; whoever compil
 
 from __future__ import annotations
 
+XDS_CLUSTER = "xds"  # the control plane
+ADMIN_CLUSTER = "admin"  # the proxy's own admin interface
 SDS_CLUSTER = "sds"  # the Unix socket of the process that keeps the workload's key
 IDENTITY_SECRET = "default"  # noqa: S105 - a name: the workload's certificate and key
 ROOTS_SECRET = "ROOTCA"  # noqa: S105 - a name: what the workload's peers must be signed by
