@@ -1,0 +1,86 @@
+"""``LocalRateLimit`` (atoll/v1): how many requests a workload's proxy lets through, by itself.
+
+Istio and the Gateway API have no document for it (Istio's users patch Envoy's configuration by hand), so that this kind is
+Atoll's own, in the manner of Istio's. Each proxy counts alone: two replicas let through twice as much.
+
+Rule: as ``parts``. A request spends from the first limit that matches it and, if it has room, passes; without a match it
+passes freely. A bucket of ``burst`` tokens is filled with ``requests`` every ``interval``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated
+
+import msgspec
+
+from atoll.resources.mesh.documents.parts import (
+    Fault,
+    HeaderName,
+    Part,
+    PortNumber,
+    Positive,
+    Seconds,
+    Selector,
+    StringMatch,
+    TargetRef,
+)
+from atoll.resources.records import NOTHING
+
+
+class RequestMatch(Part, frozen=True):
+    uri: StringMatch | None = None
+    method: StringMatch | None = None
+    headers: Mapping[HeaderName, StringMatch] = NOTHING
+
+    def faults(self) -> Iterator[Fault]:
+        for name in ("uri", "method"):
+            found = getattr(self, name)
+            if found is not None and found.is_presence:
+                yield Fault((name,), "says no condition", "give exact, prefix or regex")
+
+
+class Limit(Part, frozen=True):
+    """``port``: of the workload, empty for all. ``status``: of the refusal. ``burst`` empty: as ``requests``."""
+
+    requests: Positive
+    interval: Seconds = 1.0
+    burst: Positive | None = None
+    port: PortNumber | None = None
+    match: RequestMatch | None = None
+    status: Annotated[int, msgspec.Meta(ge=400, le=599)] = 429
+
+    def faults(self) -> Iterator[Fault]:
+        if self.interval < 0.05:
+            yield Fault(
+                ("interval",), "is shorter than 50ms, which Envoy does not take", "write 50ms or more"
+            )
+        if self.burst is not None and self.burst < self.requests:
+            yield Fault(
+                ("burst",), "is less than requests: the rest could never be used", "write as much or more"
+            )
+
+
+class LocalRateLimit(Part, frozen=True):
+    """``dryRun``: count what would be refused, and let it through."""
+
+    limits: Annotated[tuple[Limit, ...], msgspec.Meta(min_length=1)]
+    selector: Selector | None = None
+    targetRefs: tuple[TargetRef, ...] = ()
+    dryRun: bool = False
+
+    def faults(self) -> Iterator[Fault]:
+        if self.selector is not None and self.targetRefs:
+            yield Fault(("targetRefs",), "selector and targetRefs exclude each other", "give one of them")
+        for position, limit in enumerate(self.limits[:-1]):
+            rest = self.limits[position + 1 :]
+            if limit.match is None and any(
+                each.port in (limit.port, None) and limit.port is None or each.port == limit.port
+                for each in rest
+            ):
+                yield Fault(
+                    ("limits", position + 1),
+                    f"is behind number {position + 1}, which matches everything",
+                    "exchange them",
+                )
+                return
