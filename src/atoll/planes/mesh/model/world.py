@@ -52,12 +52,13 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True):
 
 class Face(msgspec.Struct, frozen=True):
     """A service without its endpoints. ``accounts``: the service accounts under which it may answer, sorted.
-    ``mutual_tls``: some endpoint of it speaks the mesh's TLS.
+    ``mutual_tls``: some endpoint of it speaks the mesh's TLS; ``mutual_tls_only``: all do, and there are some.
     """
 
     service: MeshService
     accounts: tuple[str, ...]
     mutual_tls: bool
+    mutual_tls_only: bool = False
 
     @property
     def host(self) -> str:
@@ -67,7 +68,8 @@ class Face(msgspec.Struct, frozen=True):
 def face_of(service: MeshService) -> Face:
     accounts = {endpoint.account or service.name for endpoint in service.endpoints} | {service.name}
     bare = msgspec.structs.replace(service, endpoints=(), stale=False, source="")
-    return Face(bare, tuple(sorted(accounts)), any(endpoint.mutual_tls for endpoint in service.endpoints))
+    speaks = [endpoint.mutual_tls for endpoint in service.endpoints]
+    return Face(bare, tuple(sorted(accounts)), any(speaks), bool(speaks) and all(speaks))
 
 
 class World(msgspec.Struct, frozen=True):

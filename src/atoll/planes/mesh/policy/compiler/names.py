@@ -16,6 +16,12 @@ def outbound_cluster(host: str, port: int, subset: str = "") -> str:
     return f"outbound|{port}|{subset}|{host}"
 
 
+def host_of_cluster(name: str) -> str:
+    """The host of an outbound cluster; empty: it is of another kind."""
+    parts = name.split("|")
+    return parts[3] if len(parts) == 4 and parts[0] == "outbound" else ""
+
+
 def outbound_sni(host: str, port: int, subset: str = "") -> str:
     """The server name in the mesh's TLS; Istio's form. Tells a gateway in between the cluster that is meant."""
     return f"outbound_.{port}_.{subset}_.{host}"

@@ -76,10 +76,10 @@ def _group(locality: Locality, endpoints: list[Endpoint], port: int) -> componen
     group = components.LocalityLbEndpoints(
         load_balancing_weight=messages.uint32(sum(endpoint.weight for endpoint in endpoints))
     )
-    if locality != Locality():
-        group.locality.CopyFrom(
-            base_pb2.Locality(region=locality.region, zone=locality.zone, sub_zone=locality.sub_zone)
-        )
+    group.locality.SetInParent()  # gRPC refuses a group without one, even where it says nothing
+    group.locality.MergeFrom(
+        base_pb2.Locality(region=locality.region, zone=locality.zone, sub_zone=locality.sub_zone)
+    )
     group.lb_endpoints.extend(_member(endpoint, port) for endpoint in endpoints)
     return group
 

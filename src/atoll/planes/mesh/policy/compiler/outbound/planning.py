@@ -16,16 +16,20 @@ from atoll.planes.mesh.model.world import World
 from atoll.planes.mesh.policy.compiler import names
 from atoll.planes.mesh.policy.compiler.memo import Memo
 from atoll.planes.mesh.policy.compiler.outbound import clusters, hosts, listeners, routes
+from atoll.planes.mesh.policy.compiler.outbound.routes import VirtualHost
 from atoll.planes.mesh.policy.compiler.outbound.targets import Target, Targets
 from atoll.planes.mesh.policy.compiler.parts import by_name
 from atoll.resources.mesh.clients import Client
 
 
 class Plan(msgspec.Struct, frozen=True):
+    """``virtual_hosts``: those of services, in the order of their hosts; what refuses the others is not among them."""
+
     targets: Targets
     clusters: Mapping[str, Resource]
     routes: Mapping[str, Resource]
     listeners: Mapping[str, Resource]
+    virtual_hosts: tuple[VirtualHost, ...] = ()
     problems: tuple[str, ...] = ()
 
 
@@ -46,7 +50,7 @@ def _plan(world: World, client: Client, memo: Memo) -> Plan:
     domains = hosts.domains(world.faces, client.namespace, world.choices.domain)
     targets: list[Target] = []
     made: list[Resource] = []
-    virtual: list[routes.VirtualHost] = []
+    virtual: list[VirtualHost] = []
     for host in sorted(world.faces):
         face = world.faces[host]
         for port in face.service.ports:
@@ -57,10 +61,10 @@ def _plan(world: World, client: Client, memo: Memo) -> Plan:
             called = domains.get((host, port.number))
             if called:
                 virtual.append(routes.to_service(names.virtual_host(host, port.number), called, target.name))
-    virtual.append(routes.refused())
     return Plan(
         Targets(tuple(targets)),
         by_name(made),
-        by_name([routes.configuration(names.HTTP_ROUTES, virtual)]),
+        by_name([routes.configuration(names.HTTP_ROUTES, [*virtual, routes.refused()])]),
         by_name([listeners.http(client)]),
+        tuple(virtual),
     )
