@@ -35,7 +35,10 @@ TOOLS: Mapping[str, str] = {
     "tc": "iproute2",
     "unshare": "util-linux",
 }
-HEADERS: Mapping[str, str] = {"/usr/include/stdio.h": "libc6-dev"}
+FILES: Mapping[str, str] = {
+    "/usr/include/stdio.h": "libc6-dev",
+    "/usr/share/java/zookeeper.jar": "zookeeper",  # brings the Java that runs it
+}
 
 _POLICY = Path("/usr/sbin/policy-rc.d")
 _PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
@@ -59,7 +62,7 @@ def install() -> None:
 
 def _missing() -> list[str]:
     packages = {package for tool, package in TOOLS.items() if not shutil.which(tool, path=_PATH)}
-    packages |= {package for header, package in HEADERS.items() if not Path(header).exists()}
+    packages |= {package for file, package in FILES.items() if not Path(file).exists()}
     return sorted(packages)
 
 

@@ -51,6 +51,7 @@ NO_IO_LIBRARIES = {
 }
 # Each I/O library has one owner.
 OWNERS: Mapping[str, str] = {
+    "kazoo": r"src/atoll/runtime/zookeeper",
     "grpc": r"src/atoll/store/etcd",
     "sqlite3": r"src/atoll/store/(sqlite|event_log)",
     "uvloop": r"src/atoll/runtime/",

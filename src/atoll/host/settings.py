@@ -171,6 +171,11 @@ class Settings:
         ("registry-only", "allow-any"),
     )
     mesh_services_file: str = _setting("", "FILE", "Services that no registry knows (YAML).")
+    mesh_zookeeper: str = _setting(
+        "",
+        "HOST:PORT",
+        "A ZooKeeper with Dubbo services, HOST:PORT[,HOST:PORT...][/ROOT]; /dubbo without a root.",
+    )
     mesh_insecure_xds: bool = _setting(
         False, "", "Serve xDS without certificates: clients are believed who they say they are."
     )

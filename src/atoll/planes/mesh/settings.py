@@ -9,7 +9,7 @@ import msgspec
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """``services_file`` empty: no file is a source of services. ``insecure_xds``: clients of xDS need no certificate, and
+    """``services_file``, ``zookeeper`` empty: no such source of services. ``insecure_xds``: clients of xDS need no certificate, and
     are believed who they say they are.
     """
 
@@ -19,4 +19,5 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     empty_endpoints: str = "keep-last"
     unknown: str = "registry-only"
     services_file: str = ""
+    zookeeper: str = ""
     insecure_xds: bool = False

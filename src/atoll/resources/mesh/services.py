@@ -68,7 +68,7 @@ class Port(msgspec.Struct, frozen=True):
 
 class Endpoint(msgspec.Struct, frozen=True):
     """One address at which a service answers. ``ports``: where it listens, by the service's port number; a service port
-    that is not in it is at ``port``. ``path`` instead of ``address``: a Unix socket of this machine. ``mutual_tls``: a
+    that is not in it is at ``port``, or nowhere if that is 0. ``path`` instead of ``address``: a Unix socket of this machine. ``mutual_tls``: a
     sidecar stands before it and speaks the mesh's TLS. ``account``: the service account in its SPIFFE id.
     """
 

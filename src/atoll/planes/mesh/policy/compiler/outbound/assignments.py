@@ -69,6 +69,8 @@ def assignment(target: Target, service: MeshService) -> Resource:
 
 def _belongs(endpoint: Endpoint, target: Target) -> bool:
     labels = endpoint.labels
+    if not endpoint.path and not endpoint.port_of(target.port):
+        return False
     return endpoint.weight > 0 and all(labels.get(name) == value for name, value in target.labels)
 
 
