@@ -45,6 +45,7 @@ NO_IO_LIBRARIES = {
     "jsonschema_rs",
     "jwt",
     "msgspec",
+    "re2",
     "udpa",
     "xds",
     "yaml",

@@ -1,0 +1,104 @@
+"""An HTTP request through a connection manager: virtual host, route, filters, then where the route leads.
+
+Rule: the order is Envoy's: the route is found first, the filters may refuse before it is followed, and a filter that
+refuses does so for a request without a route as well.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from atoll.planes.mesh.policy.explain import filters, paths, routing, targets
+from atoll.planes.mesh.policy.explain.facts import Facts
+from atoll.planes.mesh.policy.explain.matching import Unclear
+from atoll.planes.mesh.policy.explain.trail import Trail, document_of
+from atoll.resources.mesh.explanations import Explanation, Outcome, Stage
+
+
+class _Routed(msgspec.Struct, frozen=True):
+    """What was found: any of it may be None."""
+
+    config: Any | None = None
+    host: Any | None = None
+    route: Any | None = None
+    why: str = ""
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """What the levels say of single filters; the more specific level wins."""
+        found: dict[str, Any] = {}
+        for level in (self.config, self.host, self.route):
+            found.update(dict(level.typed_per_filter_config) if level is not None else {})
+        return found
+
+
+def explain(manager: Any, trail: Trail, facts: Facts) -> Explanation:
+    """``manager``: an ``HttpConnectionManager``."""
+    facts = _normalised(manager, facts)
+    routed = _route(manager, trail, facts)
+    cluster = targets.first_cluster(routed.route, facts)
+    place = filters.Place(routed.overrides, cluster, routed.route is not None)
+    for one in manager.http_filters:
+        passed = filters.run(one, place, facts)
+        facts = passed.facts
+        trail.chances.extend(passed.chances)
+        if passed.why:
+            trail.step(Stage.FILTER, one.name, passed.why)
+        if passed.stop is not None:
+            stop = passed.stop
+            name = routed.route.name if routed.route is not None else ""
+            return trail.end(stop.outcome, stop.why, status=stop.status, flags=stop.flags, route=name)
+    if routed.route is None:
+        return trail.end(Outcome.FAILED, routed.why, status=404, flags="NR")
+    return targets.follow(routed.host, routed.route, trail, facts)
+
+
+def _normalised(manager: Any, facts: Facts) -> Facts:
+    path = paths.normalised(manager, facts.path)
+    host = facts.host
+    matching_port = manager.strip_matching_host_port and host.endswith(f":{facts.port}")
+    if manager.strip_any_host_port or matching_port:
+        host = routing.without_port(host)
+    if manager.strip_trailing_host_dot:
+        host = host.removesuffix(".")
+    return facts.with_headers({":authority": host, ":path": path})
+
+
+def _route(manager: Any, trail: Trail, facts: Facts) -> _Routed:
+    kind = manager.WhichOneof("route_specifier")
+    if kind == "scoped_routes":
+        raise Unclear("a connection manager with scoped routes is not modelled")
+    name = manager.rds.route_config_name
+    config = manager.route_config if kind == "route_config" else trail.config.routes.get(name)
+    if config is None:
+        return _Routed(why=f"the proxy has no route configuration {name!r}")
+    documents = trail.config.routes.documents(name)
+    host, domain = routing.virtual_host(config, facts)
+    if host is None:
+        why = f"no virtual host of {config.name!r} has the host {facts.host!r}"
+        trail.step(Stage.VIRTUAL_HOST, "-", why, documents)
+        return _Routed(config, why=why)
+    trail.step(Stage.VIRTUAL_HOST, host.name, f"its domain {domain!r} matches the host {facts.host!r}")
+    if secure := _tls_required(host, facts):
+        trail.step(Stage.ROUTE, "-", secure)
+    found, before = routing.route(host, facts)
+    missed = "; ".join(before)
+    if found is None:
+        why = f"no route of the virtual host {host.name!r} matches{f': {missed}' if missed else ''}"
+        trail.step(Stage.ROUTE, "-", why, documents)
+        return _Routed(config, host, why=why)
+    why = f"it is the first that matches: {routing.path_text(found.match)}"
+    trail.step(
+        Stage.ROUTE,
+        found.name or "-",
+        f"{why}; not {missed}" if missed else why,
+        document_of(found.name),
+    )
+    return _Routed(config, host, found)
+
+
+def _tls_required(host: Any, facts: Facts) -> str:
+    wanted = host.require_tls and facts.headers.get(":scheme") != "https"
+    return "the virtual host wants TLS and redirects plain text to https" if wanted else ""
