@@ -45,7 +45,9 @@ class Dumped(msgspec.Struct, frozen=True):
 def resources(dump: bytes) -> list[Dumped]:
     """The active resources of a dump. Raises INVALID for what is none."""
     if len(dump) > DUMP_BYTES_MAX:
-        raise AtollError(Code.EXHAUSTED, f"a config dump may have {DUMP_BYTES_MAX} bytes; this has {len(dump)}")
+        raise AtollError(
+            Code.EXHAUSTED, f"a config dump may have {DUMP_BYTES_MAX} bytes; this has {len(dump)}"
+        )
     try:
         parsed = msgspec.json.decode(dump, type=dict[str, Any])
     except msgspec.MsgspecError as error:

@@ -1,6 +1,6 @@
 """What Envoy knows of a request when it decides: its headers with the pseudo ones, its connection, proven claims.
 
-Rule: values are as Envoy's matchers see them: names in lower case, several values of a name joined by a comma, the host
+Rule: values are as Envoy's matchers see them: names in lower case, each value of a name by itself, the host
 without the port where the connection manager strips it. What is not asked about is empty, never guessed.
 """
 
@@ -17,7 +17,7 @@ from atoll.resources.records import NOTHING
 class Facts(msgspec.Struct, frozen=True):
     """``metadata``: dynamic metadata by filter, as filters before left it. ``port``: the destination's."""
 
-    headers: Mapping[str, str]
+    headers: Mapping[str, tuple[str, ...]]
     port: int = 0
     server_name: str = ""
     principal: str = ""
@@ -29,23 +29,28 @@ class Facts(msgspec.Struct, frozen=True):
 
     @property
     def host(self) -> str:
-        return self.headers.get(":authority", "")
+        return self.header(":authority")
 
     @property
     def path(self) -> str:
         """With its query."""
-        return self.headers.get(":path", "")
+        return self.header(":path")
 
     @property
     def method(self) -> str:
-        return self.headers.get(":method", "")
+        return self.header(":method")
 
     @property
     def tls(self) -> bool:
         return bool(self.principal or self.server_name)
 
+    def header(self, name: str) -> str:
+        """The first value; empty: it is not there, or is empty."""
+        return next(iter(self.headers.get(name, ())), "")
+
     def with_headers(self, changed: Mapping[str, str]) -> Facts:
-        return msgspec.structs.replace(self, headers={**self.headers, **changed})
+        new = {name: (value,) for name, value in changed.items()}
+        return msgspec.structs.replace(self, headers={**self.headers, **new})
 
     def with_metadata(self, filter_name: str, values: Mapping[str, object]) -> Facts:
         return msgspec.structs.replace(self, metadata={**self.metadata, filter_name: values})
@@ -53,16 +58,18 @@ class Facts(msgspec.Struct, frozen=True):
 
 def of_request(request: Request, port: int) -> Facts:
     """``port``: where it arrived."""
-    headers = {
-        ":authority": request.host,
-        ":path": request.path,
-        ":method": request.method,
-        ":scheme": request.scheme,
+    headers: dict[str, tuple[str, ...]] = {
+        ":authority": (request.host,),
+        ":path": (request.path,),
+        ":method": (request.method,),
+        ":scheme": (request.scheme,),
     }
     for name, value in request.headers:
-        lower = name.lower()
-        key = ":authority" if lower == "host" else lower
-        headers[key] = f"{headers[key]},{value}" if key in headers and key[0] != ":" else value
+        key = name.lower()
+        if key == "host":
+            headers[":authority"] = (value,)
+        else:
+            headers[key] = (*headers.get(key, ()), value)
     return Facts(
         headers=headers,
         port=port,

@@ -49,12 +49,13 @@ class Passed(msgspec.Struct, frozen=True):
 
 class Place(msgspec.Struct, frozen=True):
     """Where the filters decide: ``overrides`` by filter name, the most specific first applied; ``cluster``: where the
-    route leads, empty without one; ``routed``: there is a route.
+    route leads, empty without one; ``forwards``: there
+    is a route and it leads to an upstream.
     """
 
     overrides: Mapping[str, Any]
     cluster: str = ""
-    routed: bool = True
+    forwards: bool = True
 
 
 Handler: TypeAlias = Callable[[Any, Any | None, Place, Facts], Passed]
@@ -113,18 +114,23 @@ def _jwt(config: Any, override: Any | None, _: Place, facts: Facts) -> Passed:
         return Passed(
             facts,
             checked.problem,
-            stop=Stop(Outcome.REFUSED, checked.status, "UAEX", checked.problem),
+            stop=Stop(Outcome.REFUSED, checked.status, "", checked.problem),
         )
     why = f"its JWT is of provider {checked.provider}" if checked.provider else ""
     return Passed(tokens.metadata(config, checked, facts), why)
 
 
-def _cors(_config: Any, override: Any | None, _: Place, facts: Facts) -> Passed:
-    origin = facts.headers.get("origin")
-    if override is None or not origin or not _enabled(override, "filter_enabled", default=100.0):
+def _cors(_config: Any, override: Any | None, place: Place, facts: Facts) -> Passed:
+    origin = facts.header("origin")
+    if (
+        override is None
+        or not place.forwards
+        or not origin
+        or not _enabled(override, "filter_enabled", default=100.0)
+    ):
         return Passed(facts)
     allowed = any(matching.string(each, origin) for each in override.allow_origin_string_match)
-    preflight = facts.method == "OPTIONS" and bool(facts.headers.get("access-control-request-method"))
+    preflight = facts.method == "OPTIONS" and bool(facts.header("access-control-request-method"))
     if preflight and (allowed or not _forwards(override)):
         why = f"it is a CORS preflight of {origin}, which is {'' if allowed else 'not '}allowed"
         return Passed(facts, why, stop=Stop(Outcome.ANSWERED, 200, "", why))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from envoy.config.route.v3.route_components_pb2 import RedirectAction, Route, VirtualHost
 
 from atoll.planes.mesh.policy.explain import filters, paths, routing, targets
 from atoll.planes.mesh.policy.explain.facts import Facts
@@ -26,6 +27,10 @@ class _Routed(msgspec.Struct, frozen=True):
     why: str = ""
 
     @property
+    def forwards(self) -> bool:
+        return self.route is not None and self.route.WhichOneof("action") == "route"
+
+    @property
     def overrides(self) -> dict[str, Any]:
         """What the levels say of single filters; the more specific level wins."""
         found: dict[str, Any] = {}
@@ -39,7 +44,7 @@ def explain(manager: Any, trail: Trail, facts: Facts) -> Explanation:
     facts = _normalised(manager, facts)
     routed = _route(manager, trail, facts)
     cluster = targets.first_cluster(routed.route, facts)
-    place = filters.Place(routed.overrides, cluster, routed.route is not None)
+    place = filters.Place(routed.overrides, cluster, routed.forwards)
     for one in manager.http_filters:
         passed = filters.run(one, place, facts)
         facts = passed.facts
@@ -81,8 +86,9 @@ def _route(manager: Any, trail: Trail, facts: Facts) -> _Routed:
         trail.step(Stage.VIRTUAL_HOST, "-", why, documents)
         return _Routed(config, why=why)
     trail.step(Stage.VIRTUAL_HOST, host.name, f"its domain {domain!r} matches the host {facts.host!r}")
-    if secure := _tls_required(host, facts):
-        trail.step(Stage.ROUTE, "-", secure)
+    if _wants_tls(host, facts):
+        trail.step(Stage.ROUTE, "-", "the virtual host takes no plain text")
+        return _Routed(config, host, _to_https(facts))
     found, before = routing.route(host, facts)
     missed = "; ".join(before)
     if found is None:
@@ -99,6 +105,12 @@ def _route(manager: Any, trail: Trail, facts: Facts) -> _Routed:
     return _Routed(config, host, found)
 
 
-def _tls_required(host: Any, facts: Facts) -> str:
-    wanted = host.require_tls and facts.headers.get(":scheme") != "https"
-    return "the virtual host wants TLS and redirects plain text to https" if wanted else ""
+def _wants_tls(host: Any, facts: Facts) -> bool:
+    if host.require_tls == VirtualHost.EXTERNAL_ONLY:
+        raise Unclear("a virtual host that wants TLS of strangers alone is not modelled")
+    return bool(host.require_tls) and facts.header(":scheme") != "https"
+
+
+def _to_https(facts: Facts) -> Route:
+    """What Envoy puts in the place of every route where plain text is not taken; it keeps the port."""
+    return Route(redirect=RedirectAction(https_redirect=True, host_redirect=facts.host))

@@ -58,20 +58,20 @@ def _plain(kind: str, wanted: str, value: str) -> bool:
 
 
 def header(matcher: Any, facts: Facts) -> bool:
-    """A ``HeaderMatcher``. A header that is not there matches nothing but its absence, inverted or not, unless it is
-    to be treated as empty.
+    """A ``HeaderMatcher``, met where one of the header's values meets it. A header that is not there matches nothing but its
+    absence, inverted or not, unless it is to be treated as empty.
     """
     kind = matcher.WhichOneof("header_match_specifier")
-    value = facts.headers.get(matcher.name.lower())
+    values = facts.headers.get(matcher.name.lower(), ())
     if kind in (None, "present_match"):
         wanted = matcher.present_match if kind else True
-        there = value is not None or bool(matcher.treat_missing_header_as_empty)
+        there = bool(values) or bool(matcher.treat_missing_header_as_empty)
         return bool((there == wanted) != matcher.invert_match)
-    if value is None:
+    if not values:
         if not matcher.treat_missing_header_as_empty:
             return False
-        value = ""
-    return bool(_header_value(matcher, kind, value) != matcher.invert_match)
+        values = ("",)
+    return any(_header_value(matcher, kind, value) for value in values) != bool(matcher.invert_match)
 
 
 def _header_value(matcher: Any, kind: str, value: str) -> bool:

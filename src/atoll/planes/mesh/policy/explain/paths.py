@@ -9,7 +9,6 @@ import re
 from typing import Any
 
 _DOT = re.compile(r"%2e", re.IGNORECASE)
-_SLASHES = re.compile(r"/{2,}")
 
 
 def normalised(manager: Any, path_and_query: str) -> str:
@@ -17,8 +16,16 @@ def normalised(manager: Any, path_and_query: str) -> str:
     if manager.normalize_path.value:
         path = _without_dots(path)
     if manager.merge_slashes:
-        path = _SLASHES.sub("/", path)
+        path = _merged(path)
     return f"{path}{mark}{query}"
+
+
+def _merged(path: str) -> str:
+    """As Envoy does it: nothing but slashes stays two of them."""
+    if "//" not in path:
+        return path
+    inner = "/".join(part for part in path.split("/") if part)
+    return f"/{inner}{'/' if path.endswith('/') else ''}"
 
 
 def _without_dots(path: str) -> str:

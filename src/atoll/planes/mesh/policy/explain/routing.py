@@ -78,7 +78,7 @@ def mismatch(match: Any, facts: Facts) -> str:
     for parameter in match.query_parameters:
         if not matching.query_parameter(parameter, facts):
             return f"the query parameter {parameter.name} does not match"
-    if match.HasField("grpc") and not facts.headers.get("content-type", "").startswith("application/grpc"):
+    if match.HasField("grpc") and not facts.header("content-type").startswith("application/grpc"):
         return "it is not gRPC"
     for unknown in ("tls_context", "runtime_fraction"):
         if match.HasField(unknown):
@@ -127,7 +127,7 @@ def rewritten(one: Any, action: Any, facts: Facts) -> Rewritten:
     if kind == "host_rewrite_literal":
         host = action.host_rewrite_literal
     elif kind == "host_rewrite_header":
-        host = facts.headers.get(action.host_rewrite_header.lower(), host)
+        host = facts.header(action.host_rewrite_header.lower()) or host
     elif kind == "host_rewrite_path_regex":
         host = substituted(action.host_rewrite_path_regex, path_of(facts.path))
     return Rewritten(host, path + query)
@@ -136,10 +136,10 @@ def rewritten(one: Any, action: Any, facts: Facts) -> Rewritten:
 def location(one: Any, facts: Facts) -> str:
     """Of a ``RedirectAction``."""
     action = one.redirect
-    scheme = facts.headers.get(":scheme", "http")
+    scheme = facts.header(":scheme") or "http"
     if action.WhichOneof("scheme_rewrite_specifier"):
         scheme = "https" if action.https_redirect else action.scheme_redirect or scheme
-    host = action.host_redirect or _host_for(facts.host, scheme, facts.headers.get(":scheme", "http"))
+    host = action.host_redirect or _host_for(facts.host, scheme, (facts.header(":scheme") or "http"))
     if action.port_redirect:
         host = f"{without_port(host)}:{action.port_redirect}"
     path, query = _split(facts.path)

@@ -33,7 +33,7 @@ def shares(action: Any, facts: Facts) -> list[tuple[str, float]]:
     if kind == "cluster":
         return [(action.cluster, 100.0)]
     if kind == "cluster_header":
-        return [(facts.headers.get(action.cluster_header.lower(), ""), 100.0)]
+        return [(facts.header(action.cluster_header.lower()), 100.0)]
     if kind == "weighted_clusters":
         weights = [(each.name, _weight(each)) for each in action.weighted_clusters.clusters]
         total = sum(weight for _, weight in weights)
@@ -47,10 +47,6 @@ def _weight(one: Any) -> int:
 
 def follow(host: Any, route: Any, trail: Trail, facts: Facts) -> Explanation:
     """An HTTP route that was found."""
-    if host.require_tls and facts.headers.get(":scheme") != "https":
-        text = f"https://{facts.host}{facts.path}"
-        why = "the virtual host takes no plain text"
-        return trail.end(Outcome.ANSWERED, why, status=301, location=text, route=route.name)
     kind = route.WhichOneof("action")
     if kind == "redirect":
         status = _REDIRECTS[route.redirect.response_code]

@@ -19,15 +19,16 @@ FILTER = "envoy.filters.http.jwt_authn"
 
 
 class Checked(msgspec.Struct, frozen=True):
-    """``problem`` empty: it may pass. ``provider``: whose token it is."""
+    """``problem`` empty: it may pass. ``provider``: whose token it is. ``vague``: no token, or one of somebody else."""
 
     status: int = 0
     problem: str = ""
     provider: str = ""
+    vague: bool = False
 
 
 _PASS = Checked()
-_MISSING = Checked(401, "it needs a JWT and carries none")
+_MISSING = Checked(401, "it needs a JWT and carries none", vague=True)
 
 
 def check(config: Any, route_config: Any | None, facts: Facts) -> Checked:
@@ -66,8 +67,8 @@ def _payload(claims: Mapping[str, str | tuple[str, ...]]) -> dict[str, object]:
 def _preflight(facts: Facts) -> bool:
     return (
         facts.method == "OPTIONS"
-        and bool(facts.headers.get("origin"))
-        and bool(facts.headers.get("access-control-request-method"))
+        and bool(facts.header("origin"))
+        and bool(facts.header("access-control-request-method"))
     )
 
 
@@ -93,18 +94,22 @@ def _required(config: Any, requirement: Any, facts: Facts) -> Checked:
 
 
 def _either(every: list[Checked]) -> Checked:
-    """The first that passes, one that knows the token before one that asks for none; else the last problem that is not
-    the want of a token, as Envoy tells it.
+    """The first that passes, one that knows the token before one that asks for none; else the last problem that is
+    not a vague one, as Envoy tells it.
     """
     passing = [each for each in every if not each.problem]
     if passing:
         return next((each for each in passing if each.provider), passing[0])
-    return next((each for each in reversed(every) if each is not _MISSING), every[-1])
+    return next((each for each in reversed(every) if not each.vague), every[-1])
 
 
 def _any_provider(config: Any, facts: Facts) -> Checked:
-    every = [_provider(config, name, (), facts) for name in sorted(config.providers)]
-    return _either(every) if every else Checked(401, "its JWT is of an issuer that nobody named")
+    """By the provider of the token's issuer, whichever it is."""
+    issuer = facts.claims.get("iss", "")
+    mine = [name for name in sorted(config.providers) if config.providers[name].issuer in ("", issuer)]
+    if not mine:
+        return Checked(401, f"its JWT is of issuer {issuer!r}, which nobody named", vague=True)
+    return _provider(config, mine[0], (), facts)
 
 
 def _provider(config: Any, name: str, audiences: tuple[str, ...], facts: Facts) -> Checked:
@@ -113,7 +118,7 @@ def _provider(config: Any, name: str, audiences: tuple[str, ...], facts: Facts) 
         return _MISSING
     issuer = facts.claims.get("iss", "")
     if provider.issuer and issuer != provider.issuer:
-        return Checked(401, f"its JWT is of issuer {issuer!r}, not of {provider.issuer!r}")
+        return Checked(401, f"its JWT is of issuer {issuer!r}, not of {provider.issuer!r}", vague=True)
     wanted = audiences or tuple(provider.audiences)
     given = facts.claims.get("aud", ())
     offered = (given,) if isinstance(given, str) else given
