@@ -14,3 +14,7 @@ ROOTS_SECRET = "ROOTCA"  # noqa: S105 - a name: what the workload's peers must b
 # Application protocols by which peers inside the mesh know one another's TLS from an application's own.
 MESH_ALPN = "istio"
 MESH_HTTP_ALPNS = (MESH_ALPN, "h2", "http/1.1")
+
+# Where iptables sends what it captures, in the workload's network namespace; Istio's numbers.
+OUTBOUND_CAPTURE_PORT = 15001
+INBOUND_CAPTURE_PORT = 15006

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from atoll.planes.mesh.model.policies import EMPTY, Policies
 from atoll.resources.mesh.services import MeshService
 
 
@@ -38,7 +39,10 @@ class Unknown(enum.StrEnum):
 
 
 class Choices(msgspec.Struct, frozen=True, kw_only=True):
-    """Mesh-wide settings. ``panic_percent``: below this share of healthy endpoints all are called, healthy or not."""
+    """Mesh-wide settings. ``panic_percent``: below this share of healthy endpoints all are called, healthy or not.
+    ``access_log``: a file of the proxy's machine, empty: none. ``otlp``: ``HOST:PORT`` of an OpenTelemetry collector, to
+    which logs go as well, and traces of ``trace_percent`` of the requests; empty: none.
+    """
 
     domain: str = "cluster.local"
     trust_domain: str = "cluster.local"
@@ -47,6 +51,9 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True):
     unknown: Unknown = Unknown.REFUSE
     panic_percent: float = 1.0
     connect_timeout_s: float = 2.0
+    access_log: str = "/dev/stdout"
+    otlp: str = ""
+    trace_percent: float = 1.0
     mutual_tls: bool = True  # off: sidecars call each other in plain text, whatever endpoints say
 
 
@@ -78,6 +85,7 @@ class World(msgspec.Struct, frozen=True):
     services: Mapping[str, MeshService]
     faces: Mapping[str, Face]
     choices: Choices
+    policies: Policies = EMPTY
 
     def with_services(self, changed: Mapping[str, MeshService | None]) -> World:
         """``changed``: what a source says now, by host; None: it is gone."""
@@ -88,6 +96,9 @@ class World(msgspec.Struct, frozen=True):
             else:
                 services[host] = self._kept(self.services.get(host), said)
         return msgspec.structs.replace(self, services=services, faces=self._faces(services, changed))
+
+    def with_policies(self, policies: Policies) -> World:
+        return msgspec.structs.replace(self, policies=policies)
 
     def with_choices(self, choices: Choices) -> World:
         return msgspec.structs.replace(self, choices=choices)

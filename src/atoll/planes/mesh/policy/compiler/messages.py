@@ -5,6 +5,7 @@ Rule: whatever is serialised is serialised deterministically, nested ``Any`` inc
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any
 
 from envoy.config.core.v3 import address_pb2, config_source_pb2
@@ -51,6 +52,15 @@ def socket_address(address: str, port: int) -> address_pb2.Address:
 
 def pipe_address(path: str) -> address_pb2.Address:
     return address_pb2.Address(pipe=address_pb2.Pipe(path=path))
+
+
+def is_address(host: str) -> bool:
+    """Whether ``host`` needs no looking up."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def from_ads() -> config_source_pb2.ConfigSource:

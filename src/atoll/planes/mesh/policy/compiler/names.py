@@ -10,6 +10,7 @@ OUTBOUND_HTTP = "outbound_http"  # the listener of all outbound HTTP, by Host
 HTTP_ROUTES = "http"  # its route configuration
 REFUSED = "refused"  # the virtual host of destinations that the mesh does not know
 DEFAULT_ROUTE = "default"
+VIRTUAL_INBOUND = "virtual_inbound"  # the listener of all captured inbound connections
 
 
 def outbound_cluster(host: str, port: int, subset: str = "") -> str:
@@ -33,3 +34,20 @@ def outbound_listener(host: str, port: int) -> str:
 
 def virtual_host(host: str, port: int) -> str:
     return f"{host}:{port}"
+
+
+def inbound_cluster(port: int) -> str:
+    return f"inbound|{port}||"
+
+
+def inbound_listener(port: int) -> str:
+    return f"inbound_{port}"
+
+
+def inbound_routes(port: int) -> str:
+    return f"inbound|{port}"
+
+
+def keys_cluster(host: str, port: int) -> str:
+    """Where the keys of tokens are fetched."""
+    return f"jwks|{port}||{host}"

@@ -23,6 +23,7 @@ from atoll.resources.mesh import proxy
 SOCKET_NAME = "envoy.transport_sockets.tls"
 _OLDEST_INSIDE = common_pb2.TlsParameters.TLSv1_2
 _SDS_WAIT_S = 15.0
+SYSTEM_ROOTS = "/etc/ssl/certs/ca-certificates.crt"  # where Debian and its kin keep them
 
 
 def secret(name: str) -> Any:
@@ -53,9 +54,9 @@ def socket(context: Any) -> Any:
     return base_pb2.TransportSocket(name=SOCKET_NAME, typed_config=messages.packed(context))
 
 
-def dns_san(name: str) -> Any:
-    """A check that the peer's certificate is for ``name``."""
-    return _san("DNS", exact=name)
+def host_san(name: str) -> Any:
+    """A check that the peer's certificate is for ``name``, a host's or its address."""
+    return _san("IP_ADDRESS" if messages.is_address(name) else "DNS", exact=name)
 
 
 def _san(kind: str, exact: str) -> Any:
