@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from atoll.resources.mesh.documents.kinds import FORMS, Document, DocumentKey, Kind
+from atoll.resources.records import NOTHING
 
 DIGEST = "0badcafe"
 
@@ -17,11 +18,7 @@ def document(
     name: str,
     spec: Mapping[str, Any],
     namespace: str = "default",
-    annotations: Mapping[str, str] | None = None,
-    created: int = 0,
+    annotations: Mapping[str, str] = NOTHING,
 ) -> Document[Any]:
-    """``created``: the store's revision, which decides between documents that contradict each other."""
     parsed = msgspec.convert(spec, FORMS[kind].spec)
-    return Document(
-        DocumentKey(kind, namespace, name), parsed, DIGEST, annotations=annotations or {}, created=created
-    )
+    return Document(DocumentKey(kind, namespace, name), parsed, DIGEST, annotations=annotations)
