@@ -12,13 +12,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, ClassVar, TypeAlias
 
 import msgspec
+import re2
 
 from atoll.resources.records import NOTHING
 
 Path: TypeAlias = tuple[str | int, ...]
 """Names and positions from a document's root to a place in it."""
 
-PATTERN_CHARS_MAX = 1024  # of a regular expression; Envoy bounds its compiled size besides
+PATTERN_CHARS_MAX = 1024  # of a regular expression
+REGEX_PROGRAM_SIZE_MAX = 100  # of RE2's instructions: what an Envoy takes that nobody told to take more
+_REGEX_MEMORY_BYTES_MAX = 4 * 1_048_576
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -52,7 +55,8 @@ Seconds = Annotated[float, msgspec.Meta(extra={"form": DURATION})]
 Regex = Annotated[str, msgspec.Meta(min_length=1, max_length=PATTERN_CHARS_MAX, extra={"form": REGEX})]
 """RE2; matched against the whole value."""
 
-HostPattern = Annotated[str, msgspec.Meta(min_length=1, max_length=253, extra={"form": HOST})]
+HOST_CHARS_MAX = 253
+HostPattern = Annotated[str, msgspec.Meta(min_length=1, extra={"form": HOST})]
 """A host, or one with a leading ``*`` label."""
 
 Cidr = Annotated[str, msgspec.Meta(extra={"form": CIDR})]
@@ -86,6 +90,31 @@ def seconds(text: str) -> float:
     if total > DURATION_S_MAX:
         raise ValueError(f"{text!r} is longer than a duration can be")
     return total
+
+
+_HOST = re.compile(
+    r"(?:\*|(?:\*\.)?[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*)\.?"
+)
+
+
+def is_host_pattern(text: str) -> bool:
+    """A DNS name, ``*``, or a DNS name behind a first label ``*``."""
+    return len(text) <= HOST_CHARS_MAX and _HOST.fullmatch(text) is not None
+
+
+def regex_problem(text: str) -> str:
+    """Why Envoy would not take ``text`` as a regular expression; empty if it does."""
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = _REGEX_MEMORY_BYTES_MAX
+    try:
+        size: int = re2.compile(text, options=options).programsize
+    except re2.error as error:
+        said = error.args[0] if error.args else ""
+        return said.decode(errors="replace") if isinstance(said, bytes) else str(said)
+    if size > REGEX_PROGRAM_SIZE_MAX:
+        return f"it takes {size} steps, of which Envoy allows {REGEX_PROGRAM_SIZE_MAX}"
+    return ""
 
 
 def is_network(text: str) -> bool:
