@@ -15,10 +15,23 @@ from atoll.resources.records import NOTHING
 REPORTS_PATH = "/v1/mesh/reports"
 ROUTES_MAX = 2_000  # told of in one report
 
-LATENCY_BOUNDS_MS = (1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0)
-"""Upper bounds of the buckets; one more bucket is above them. Where Envoy's own buckets do not end there, a count goes to
-the bucket that its upper bound lies in.
-"""
+LATENCY_BOUNDS_MS = (
+    0.5,
+    1.0,
+    5.0,
+    10.0,
+    25.0,
+    50.0,
+    100.0,
+    250.0,
+    500.0,
+    1000.0,
+    2500.0,
+    5000.0,
+    10_000.0,
+    30_000.0,
+)
+"""Upper bounds of the buckets, as Envoy has them by default; one more bucket is above them."""
 
 
 class Tally(msgspec.Struct, frozen=True):
