@@ -316,7 +316,43 @@ def _registry_settings(settings: Settings) -> Any:
     )
 
 
+async def _mesh(context: Context) -> Started:
+    from atoll.planes.mesh import plane
+
+    ground = plane.Ground(
+        store=context.store.store,
+        accounts=context.accounts,
+        audit=context.audit,
+        clock=context.clock,
+        metrics=context.metrics,
+        tasks=context.tasks,
+        data=context.settings.data,
+        peers=context.peers,
+        ephemeral=context.ephemeral,
+        settings=_mesh_settings(context.settings),
+    )
+    opened = await plane.open_plane(ground)
+    jobs = [Job(name, work) for name, work in opened.jobs]
+    return Started("mesh", endpoints=opened.endpoints, jobs=jobs, stop=opened.close)
+
+
+def _mesh_settings(settings: Settings) -> Any:
+    from atoll.planes.mesh.settings import Settings as MeshSettings
+
+    return MeshSettings(
+        domain=settings.mesh_domain,
+        trust_domain=settings.mesh_trust_domain,
+        root_namespace=settings.mesh_root_namespace,
+        empty_endpoints=settings.mesh_empty_endpoints,
+        unknown=settings.mesh_unknown,
+        services_file=settings.mesh_services_file,
+        zookeeper=settings.mesh_zookeeper,
+        insecure_xds=settings.mesh_insecure_xds,
+    )
+
+
 _PLANES: dict[str, Callable[[Context], Awaitable[Started]]] = {
     "coordination": _coordination,
     "registry": _registry,
+    "mesh": _mesh,
 }

@@ -1,0 +1,106 @@
+"""The plane put together: its services on a store, its frontends on them. Asked for by the host alone.
+
+Rule: no decision is made here; this module knows which part gets which, and stops them in the reverse order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from atoll.planes.mesh.model.world import Choices, EmptyEndpoints, Unknown
+from atoll.planes.mesh.service.mesh import Mesh
+from atoll.planes.mesh.service.sources import Source
+from atoll.planes.mesh.service.sources.registry import RegistrySource
+from atoll.planes.mesh.service.sources.static_file import StaticFile
+from atoll.planes.mesh.service.sources.zookeeper import ZooKeeperSource
+from atoll.planes.mesh.service.traffic import Traffic
+from atoll.planes.mesh.service.worlds import Worlds
+from atoll.planes.mesh.settings import Settings
+from atoll.runtime.clock import Clock
+from atoll.runtime.http_api import Endpoint
+from atoll.runtime.metrics import Metrics
+from atoll.runtime.tasks import Tasks
+from atoll.store.accounts import AccountsTable
+from atoll.store.api import Store
+from atoll.store.audit import AuditWriter
+from atoll.store.ephemeral import EphemeralTable
+from atoll.store.peers import Peers
+from atoll.store.term import Term
+
+LeaderWork: TypeAlias = Callable[[Term], Coroutine[Any, Any, None]]
+Undo: TypeAlias = Callable[[float], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What the plane stands on. ``data`` is the node's data folder; ``peers`` the other nodes; ``ephemeral`` what they and
+    this one hold of instances.
+    """
+
+    store: Store
+    accounts: AccountsTable
+    audit: AuditWriter
+    clock: Clock
+    metrics: Metrics
+    tasks: Tasks
+    data: Path
+    peers: Peers
+    ephemeral: EphemeralTable
+    settings: Settings = Settings()
+
+
+@dataclass
+class Opened:
+    """The running plane: ``endpoints`` for the HTTP API, ``jobs`` (by name) for the node that leads."""
+
+    mesh: Mesh
+    endpoints: Sequence[Endpoint] = ()
+    jobs: Sequence[tuple[str, LeaderWork]] = ()
+    undo: list[Undo] = field(default_factory=list)
+
+    async def close(self, within_s: float) -> None:
+        """Stop all parts, the newest first."""
+        while self.undo:
+            await self.undo.pop()(within_s)
+
+
+async def open_plane(ground: Ground) -> Opened:
+    """Start the parts. Raises what the store says of what it holds, and what a source of services cannot read."""
+    worlds = Worlds(_choices(ground.settings), _sources(ground), ground.clock)
+    mesh = Mesh(
+        store=ground.store,
+        accounts=ground.accounts,
+        audit=ground.audit,
+        peers=ground.peers,
+        clock=ground.clock,
+        metrics=ground.metrics,
+        settings=ground.settings,
+        worlds=worlds,
+        traffic=Traffic(),
+    )
+    await worlds.start(ground.tasks)
+    return Opened(mesh)
+
+
+def _choices(settings: Settings) -> Choices:
+    return Choices(
+        domain=settings.domain,
+        trust_domain=settings.trust_domain,
+        root_namespace=settings.root_namespace,
+        empty_endpoints=EmptyEndpoints(settings.empty_endpoints),
+        unknown=Unknown(settings.unknown),
+    )
+
+
+def _sources(ground: Ground) -> list[Source]:
+    """The one that is named first says what a service is where several know it."""
+    settings = ground.settings
+    found: list[Source] = [RegistrySource(ground.store, ground.ephemeral, settings.domain, ground.clock)]
+    if settings.services_file:
+        found.append(StaticFile(Path(settings.services_file), settings.domain))
+    if settings.zookeeper:
+        found.append(ZooKeeperSource(settings.zookeeper, settings.domain))
+    return found

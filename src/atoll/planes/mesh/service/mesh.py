@@ -1,0 +1,31 @@
+"""The mesh as its frontends see it: one value with everything that answers a request.
+
+Rule: no decision is made here. A part is added by who owns it, and what a frontend needs it finds here or not at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from atoll.planes.mesh.service.traffic import Traffic
+from atoll.planes.mesh.service.worlds import Worlds
+from atoll.planes.mesh.settings import Settings
+from atoll.runtime.clock import Clock
+from atoll.runtime.metrics import Metrics
+from atoll.store.accounts import AccountsTable
+from atoll.store.api import Store
+from atoll.store.audit import AuditWriter
+from atoll.store.peers import Peers
+
+
+@dataclass
+class Mesh:
+    store: Store
+    accounts: AccountsTable
+    audit: AuditWriter
+    peers: Peers
+    clock: Clock
+    metrics: Metrics
+    settings: Settings
+    worlds: Worlds
+    traffic: Traffic
