@@ -109,7 +109,7 @@ def test_the_end_of_a_watchdog_is_heard() -> None:
 PARENT = """
 import os, subprocess, sys, time
 reader, writer = os.pipe()
-line = [sys.executable, "-I", "-S", sys.argv[1], str(reader), str(os.getpid())]
+line = [sys.executable, "-I", "-S", sys.argv[1], str(reader), str(os.getpid()), "lead"]
 child = subprocess.Popen(line, pass_fds=[reader, writer], start_new_session=True)
 print(child.pid, flush=True)
 time.sleep(3600)

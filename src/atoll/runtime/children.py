@@ -12,12 +12,20 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import BinaryIO, cast
 
 from atoll.errors import AtollError, Code
 
 LINE_BYTES_MAX = 65_536
 READ_BYTES = 65_536
+
+
+def interpreted(script: str | None) -> list[str]:
+    """The command that runs one of Atoll's own single-file programs: isolated from the user's environment, without site,
+    small, and quick to start.
+    """
+    return [sys.executable, "-I", "-S", str(Path(str(script)).resolve())]
 
 
 def require_linux(what: str) -> None:

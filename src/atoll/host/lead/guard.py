@@ -14,13 +14,11 @@ import functools
 import json
 import os
 import signal
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from atoll.runtime import launcher, watchdog
-from atoll.runtime.children import Child
+from atoll.runtime.children import Child, interpreted
 
 MARK_VARIABLE = "ATOLL_LEAD_MARK"
 WATCHDOGS = 2
@@ -48,7 +46,7 @@ class Guard:
         environment = {**os.environ, **self._marked}
         reader, self._gate = os.pipe()
         try:
-            script = _interpreter(watchdog.__file__)
+            script = interpreted(watchdog.__file__)
             self._watchdogs = [
                 Child(
                     script, _bare(), lambda _: ears.watchdog_ended(), functools.partial(self._heard, number)
@@ -57,7 +55,7 @@ class Guard:
             ]
             parent = str(os.getpid())
             self.program = Child(
-                [*_interpreter(launcher.__file__), str(reader), parent],
+                [*interpreted(launcher.__file__), str(reader), parent, "lead"],
                 environment,
                 ears.program_ended,
                 inherited=[reader],
@@ -116,11 +114,6 @@ class Guard:
         missing.discard(number)
         if not missing and self._missing.pop(deadline_ns, None) is not None:
             self._ears.confirmed(deadline_ns / 1e9)
-
-
-def _interpreter(script: str | None) -> list[str]:
-    """Isolated from the user's environment, without site: small, and quick to start."""
-    return [sys.executable, "-I", "-S", str(Path(str(script)).resolve())]
 
 
 def _bare() -> dict[str, str]:
