@@ -80,7 +80,7 @@ def client(options: argparse.Namespace) -> Client:
     if options.user:
         password = secret(options.password_file, f"password of {options.user}: ")
         return Client(SessionTransport(transport, options.user, password))
-    return Client(transport, _token(resolved.settings.data / TOKEN_FILE))
+    return Client(transport, token(resolved.settings.data / TOKEN_FILE))
 
 
 def secret(file: str, prompt: str) -> str:
@@ -100,7 +100,7 @@ def api_url(chosen: settings.Settings) -> str:
     return f"{'https' if chosen.tls_certificate else 'http'}://{address}"
 
 
-def _token(path: Path) -> str:
+def token(path: Path) -> str:
     given = os.environ.get(TOKEN_VARIABLE)
     if given is not None:
         return given

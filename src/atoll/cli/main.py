@@ -22,6 +22,7 @@ from atoll.cli import (
     lead,
     past,
     services,
+    sidecar,
     status,
     store,
     up,
@@ -43,8 +44,8 @@ EXIT_OUTPUT_CLOSED = 141
 
 _EPILOG = """\
 exit codes: 0 done; 1 internal error; 2 wrong request or usage; 3 not found; 4 conflict; 5 denied; 6 a limit or the
-disk; 7 unavailable, nothing was done; 8 unknown, look before you repeat; 130 interrupted. `atoll lead` passes on its
-program's own. Every command explains itself: atoll COMMAND --help
+disk; 7 unavailable, nothing was done; 8 unknown, look before you repeat; 130 interrupted. `atoll lead` and
+`atoll sidecar` pass on their program's own. Every command explains itself: atoll COMMAND --help
 """
 
 
@@ -59,7 +60,20 @@ def parser(pages: Pages) -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"atoll {atoll.__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     up.add(commands, pages)
-    for module in (status, services, instances, items, access, past, elections, lead, store, config, debug):
+    for module in (
+        status,
+        services,
+        instances,
+        items,
+        access,
+        past,
+        elections,
+        lead,
+        sidecar,
+        store,
+        config,
+        debug,
+    ):
         module.add(commands)
     return top
 

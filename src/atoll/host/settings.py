@@ -29,9 +29,26 @@ from atoll.runtime.net import Address, parse_address
 
 SECTIONS = ("store", "listen", "tls", "nodes", "registry", "mesh", "log")
 ENVIRONMENT_PREFIX = "ATOLL_"
-ENVIRONMENT_OTHER = ("ATOLL_CONFIG", "ATOLL_API_TOKEN", "ATOLL_URL")  # read by the command line itself
+ENVIRONMENT_OTHER = (
+    "ATOLL_CONFIG",
+    "ATOLL_API_TOKEN",
+    "ATOLL_URL",
+    "ATOLL_XDS",
+)  # read by the command line itself
 LEAD_PREFIX = "ATOLL_LEAD_"  # these and the next are set by `atoll lead` for its program
 ENVIRONMENT_OF_LEAD = ("ATOLL_TERM", "ATOLL_TOKEN", "ATOLL_DEADLINE", "ATOLL_KEY")
+ENVIRONMENT_OF_SIDECAR = (  # and these by `atoll sidecar` for its application
+    "ATOLL_SERVICE",
+    "ATOLL_NAMESPACE",
+    "ATOLL_SIDECAR",
+    "ATOLL_SIDECAR_MARK",
+    "ATOLL_HTTP_OUT",
+    "ATOLL_HTTP_OUT_SOCKET",
+    "ATOLL_APP_PORT",
+    "ATOLL_APP_PORTS",
+    "ATOLL_APP_SOCKET",
+)
+OTHERS_PREFIXES = (LEAD_PREFIX, "ATOLL_OUT_")
 PORT_MAX = 65_535
 
 
@@ -289,13 +306,14 @@ def _from_environment(environment: Mapping[str, str]) -> tuple[dict[str, Value],
         if not variable.startswith(ENVIRONMENT_PREFIX) or variable in (
             *ENVIRONMENT_OTHER,
             *ENVIRONMENT_OF_LEAD,
+            *ENVIRONMENT_OF_SIDECAR,
         ):
             continue
         declared = _BY_VARIABLE.get(variable)
         source = f"environment {variable}"
         if declared is not None:
             chosen[declared.field] = Value(declared, _parse(declared, environment[variable], source), source)
-        elif not variable.startswith(LEAD_PREFIX):
+        elif not variable.startswith(OTHERS_PREFIXES):
             remarks.append(f"{source}: not a setting{_suggest(variable, _BY_VARIABLE)}; ignored")
     return chosen, remarks
 

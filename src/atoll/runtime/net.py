@@ -110,6 +110,13 @@ def _is_alive(path: Path) -> bool:
     return True
 
 
+def free_port(host: str = "127.0.0.1") -> int:
+    """A TCP port that is free now, for another program to listen at; whoever is quicker may still take it."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
 def bound_address(listener: socket.socket) -> Address:
     if listener.family == socket.AF_UNIX:
         return Address(f"{UNIX_SCHEME}{listener.getsockname()}", 0)

@@ -25,6 +25,7 @@ RESTART_FIRST_S = 0.1  # pause before a crashed proxy is started again; doubles 
 RESTART_MAX_S = 10.0
 STEADY_S = 30.0  # a proxy that was live for so long has not failed "in a row"
 AWAY_S_MAX = 2.0  # the instance stays registered for so long without a live proxy
+REPLACED_MARGIN_S = 15.0  # above Envoy's own bound for a proxy that was taken over from
 SIGTERM = 15
 SIGNALS_ENDING = (2, 15)  # INT and TERM
 SIGNAL_UPGRADE = 1  # HUP
@@ -181,7 +182,7 @@ class Rules:
     stop_within_s: float = 10.0
     close_within_s: float = 5.0
     upgrade_within_s: float = 60.0  # until a new epoch is ready; then the old one goes on
-    replaced_within_s: float = 45.0  # until an old epoch is gone; Envoy's own bound is shorter
+    replaced_within_s: float = 20.0 + REPLACED_MARGIN_S  # until a proxy that was taken over from is gone
 
 
 class Machine:

@@ -26,6 +26,7 @@ from atoll.resources import naming_keys, records
 from atoll.resources import service as services
 from atoll.resources.instance import Health, Instance, InstanceId, Override, StoredInstance
 from atoll.resources.labels import Labels
+from atoll.resources.mesh.instance_metadata import ACCOUNT, MUTUAL_TLS, PORTS, PROTOCOL
 from atoll.resources.mesh.services import (
     PORT_OF_SERVICES,
     Endpoint,
@@ -41,10 +42,6 @@ from atoll.resources.service import DEFAULT_GROUP, Service, ServiceKey
 from atoll.store.api import KeyValue
 
 SOURCE: Final = "registry"
-PORTS: Final = "mesh.ports"
-PROTOCOL: Final = "protocol"
-MUTUAL_TLS: Final = "mesh.mtls"
-ACCOUNT: Final = "mesh.account"
 PORTS_MAX: Final = 64  # of one service
 WEIGHT_UNITS: Final = 100  # an endpoint's weight for an instance's 1.0
 _PORT_MAX: Final = 65_535
