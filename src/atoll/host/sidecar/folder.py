@@ -47,7 +47,7 @@ class Folder:
         self.http_socket = path / "http.sock"
         self.app_socket = path / "app.sock"
         self.bootstrap = path / "bootstrap.json"
-        self.base_id = path / "base-id"
+        self.base_id_file = path / "base-id"
 
     def hot_restart(self, run: int) -> Path:
         """Where the epochs that began with ``run`` find each other."""
@@ -65,10 +65,24 @@ class Folder:
             )
         disk.make_private_folder(self.path)
 
+    def forget_shared_memory(self) -> None:
+        """Envoy leaves it behind when it ends."""
+        base_id = self.base_id()
+        if base_id is not None:
+            Path(f"/dev/shm/envoy_shared_memory_{base_id}0").unlink(missing_ok=True)
+            self.base_id_file.unlink(missing_ok=True)
+
     def write_about(self, about: About) -> None:
         disk.write_private_file(self.path / ABOUT_FILE, msgspec.json.encode(about))
 
+    def base_id(self) -> int | None:
+        """What the first Envoy of those that take over from one another chose; None: it has not yet."""
+        with contextlib.suppress(OSError, ValueError):
+            return int(self.base_id_file.read_text())
+        return None
+
     def remove(self) -> None:
+        self.forget_shared_memory()
         shutil.rmtree(self.path, ignore_errors=True)
 
 

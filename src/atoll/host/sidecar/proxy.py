@@ -9,7 +9,6 @@ Source: Envoy's "Hot restart" and "Command line options".
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
@@ -30,7 +29,6 @@ from atoll.runtime import loop
 READY_POLL_S = 0.02
 WAITING_TOLD_EVERY_S = 10.0
 VALIDATE_WITHIN_S = 30.0
-_SHARED_MEMORY = Path("/dev/shm/envoy_shared_memory_{}0")
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,19 +79,6 @@ async def check_takeover(running: str, fresh: str, bootstrap: Path) -> None:
     await _output([fresh, "--mode", "validate", "-c", str(bootstrap), "-l", "error"])
 
 
-def base_id_of(folder: Folder) -> int | None:
-    """What the first of a generation chose; None: it has not yet."""
-    with contextlib.suppress(OSError, ValueError):
-        return int(folder.base_id.read_text())
-    return None
-
-
-def forget(base_id: int | None) -> None:
-    """Envoy leaves its shared memory behind."""
-    if base_id is not None:
-        Path(str(_SHARED_MEMORY).format(base_id)).unlink(missing_ok=True)
-
-
 class Proxy:
     """Process ``run``, started at once. ``on_end(status)`` is called once."""
 
@@ -133,7 +118,7 @@ def arguments(folder: Folder, limits: Limits, epoch: int, generation: Generation
     """The command line after the program."""
     line = ["-c", str(folder.bootstrap), "--restart-epoch", str(epoch)]
     if generation.base_id is None:
-        line += ["--use-dynamic-base-id", "--base-id-path", str(folder.base_id)]
+        line += ["--use-dynamic-base-id", "--base-id-path", str(folder.base_id_file)]
     else:
         line += ["--base-id", str(generation.base_id)]
     line += ["--socket-path", str(folder.hot_restart(generation.run)), "--socket-mode", "0600"]

@@ -193,10 +193,10 @@ class Supervisor:
         try:
             binary = proxies.find(order.envoy)
             if epoch == 0:
-                order.folder.base_id.unlink(missing_ok=True)
+                order.folder.forget_shared_memory()
                 self._generation = Generation(run)
             else:
-                self._generation = Generation(self._generation.run, proxies.base_id_of(order.folder))
+                self._generation = Generation(self._generation.run, order.folder.base_id())
                 await self._check_takeover(binary)
         except AtollError as error:
             self._log.error("proxy not started", run=run, epoch=epoch, cause=error.message)
@@ -243,8 +243,6 @@ class Supervisor:
             return
         ended.reap()
         self._log.info("proxy ended", pid=ended.pid, epoch=ended.epoch, status=status)
-        if all(each.generation.run != ended.generation.run for each in self._proxies.values()):
-            proxies.forget(ended.generation.base_id or proxies.base_id_of(self._order.folder))
 
     def _start_app(self, program: Program) -> None:
         self._app = App(
