@@ -12,21 +12,25 @@ from envoy.config.route.v3 import route_components_pb2 as components
 from envoy.config.route.v3 import route_pb2
 from envoy.extensions.filters.http.cors.v3 import cors_pb2
 from envoy.extensions.filters.http.fault.v3 import fault_pb2
+from envoy.extensions.filters.http.rbac.v3 import rbac_pb2 as http_rbac_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2 as manager_pb2,
 )
 from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
 from google.protobuf import json_format
 
+from atoll.planes.mesh.model.policies import Policies
 from atoll.planes.mesh.model.snapshot import check
 from atoll.planes.mesh.model.world import Choices, World, world_of
 from atoll.planes.mesh.policy.compiler import Memo, compile, http, messages
-from atoll.planes.mesh.policy.compiler.grpc import CERTIFICATES, clusters, listeners, routes
+from atoll.planes.mesh.policy.compiler.grpc import CERTIFICATES, clusters, listeners, routes, servers
 from atoll.planes.mesh.policy.compiler.grpc.differences import Differs
-from atoll.planes.mesh.policy.compiler.security import tls
-from atoll.resources.mesh.clients import Client, Kind
+from atoll.planes.mesh.policy.compiler.security import authorization, called, tls
+from atoll.resources.mesh.clients import Client, Inbound, Kind
+from atoll.resources.mesh.documents.kinds import Kind as DocumentKind
 from atoll.resources.mesh.services import Endpoint, MeshService, Port, Protocol
 from atoll.wire.xds.snapshot import Type, resource
+from tests.conformance.mesh.documents import document
 
 HOST = "reviews.default.svc.cluster.local"
 CLUSTER = f"outbound|9080||{HOST}"
@@ -251,6 +255,76 @@ def test_a_server_listens_under_the_name_by_which_grpc_asks() -> None:
     assert context.require_client_certificate.value
     manager = manager_pb2.HttpConnectionManager.FromString(chain.filters[0].typed_config.value)
     assert [each.name for each in manager.http_filters] == [http.ROUTER]
+
+
+def rules(action: str, rule: dict[str, Any]) -> list[Any]:
+    """The RBAC of a gRPC server for one AuthorizationPolicy of one rule."""
+    applied = document(DocumentKind.AUTHORIZATION_POLICY, "rules", {"action": action, "rules": [rule]})
+    place = authorization.Place("cluster.local", called.Port((9080,)))
+    filters = servers.narrowed(authorization.http_filters([applied], place))
+    return [http_rbac_pb2.RBAC.FromString(each.typed_config.value).rules for each in filters]
+
+
+TOKEN = {"source": {"requestPrincipals": ["*"]}}
+NO_TOKEN = {"source": {"notRequestPrincipals": ["*"]}}
+
+
+@pytest.mark.parametrize(
+    ("action", "source", "matches"),
+    [("ALLOW", TOKEN, False), ("ALLOW", NO_TOKEN, False), ("DENY", TOKEN, True), ("DENY", NO_TOKEN, True)],
+)
+def test_a_condition_on_a_token_is_decided_for_less_on_a_server(
+    action: str, source: dict[str, Any], matches: bool
+) -> None:
+    (found,) = rules(action, {"from": [source]})
+    (policy,) = found.policies.values()
+    assert [holds(one) for one in policy.principals] == [matches]
+
+
+def holds(principal: Any) -> bool:
+    """Of principals that are made of nothing but constants."""
+    which = principal.WhichOneof("identifier")
+    if which in ("and_ids", "or_ids"):
+        inner = [holds(one) for one in getattr(principal, which).ids]
+        return all(inner) if which == "and_ids" else any(inner)
+    if which == "not_id":
+        return not holds(principal.not_id)
+    assert which == "any", which
+    return bool(principal.any)
+
+
+def test_what_grpc_can_ask_stays_in_the_rules_of_a_server() -> None:
+    principal = {"source": {"principals": ["cluster.local/ns/default/sa/web"]}}
+    (found,) = rules("ALLOW", {"from": [principal], "to": [{"operation": {"paths": ["/pkg.Reviews/*"]}}]})
+    text = str(found)
+    assert "spiffe://cluster.local/ns/default/sa/web" in text and "/pkg.Reviews/" in text
+
+
+def test_rules_that_audit_decide_nothing_and_every_filter_has_a_name_of_its_own() -> None:
+    assert rules("AUDIT", {}) == []
+    applied = [
+        document(DocumentKind.AUTHORIZATION_POLICY, name, {"action": name.upper(), "rules": [{}]})
+        for name in ("deny", "allow")
+    ]
+    place = authorization.Place("cluster.local", called.Port((9080,)))
+    filters = servers.narrowed(authorization.http_filters(applied, place))
+    assert len({each.name for each in filters}) == len(filters) == 2
+
+
+@pytest.mark.parametrize(
+    ("mode", "certificates", "secure"),
+    [("STRICT", True, True), ("STRICT", False, False), ("PERMISSIVE", True, False), ("DISABLE", True, False)],
+)
+def test_only_strict_is_tls_on_a_server(mode: str, certificates: bool, secure: bool) -> None:
+    said = document(DocumentKind.PEER_AUTHENTICATION, "default", {"mtls": {"mode": mode}})
+    extensions = frozenset({CERTIFICATES} if certificates else ())
+    server = Client(Kind.GRPC, "reviews", "default", inbound=(Inbound(9080, 9080),), extensions=extensions)
+    compiled = compile(world().with_policies(Policies([said])), server, Memo())
+    found = listener_pb2.Listener.FromString(compiled.snapshot.listeners[listeners.SERVER % "[::]:9080"].body)
+    assert found.address.socket_address.address == "::"
+    assert found.filter_chains[0].HasField("transport_socket") is secure
+    differs = (mode, certificates) in (("STRICT", False), ("PERMISSIVE", True))
+    assert bool(compiled.problems) is differs
 
 
 def world(*endpoints: Endpoint) -> World:

@@ -34,5 +34,5 @@ def _parts(world: World, client: Client, memo: Memo) -> tuple[parts.Parts, ...]:
     if client.kind is Kind.SIDECAR:
         return (outbound.parts_for(world, client, memo), inbound.parts_for(world, client, memo))
     if client.kind is Kind.GRPC:
-        return (grpc.parts_for(world, client, memo),)
+        return grpc.parts_for(world, client, memo)
     return ()

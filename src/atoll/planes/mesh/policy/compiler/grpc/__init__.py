@@ -18,7 +18,7 @@ from envoy.config.route.v3 import route_components_pb2 as components
 
 from atoll.planes.mesh.model.world import World
 from atoll.planes.mesh.policy.compiler import names
-from atoll.planes.mesh.policy.compiler.grpc import clusters, listeners, routes
+from atoll.planes.mesh.policy.compiler.grpc import clusters, listeners, routes, servers
 from atoll.planes.mesh.policy.compiler.grpc.differences import Differs
 from atoll.planes.mesh.policy.compiler.memo import Memo
 from atoll.planes.mesh.policy.compiler.outbound import assignments, planning
@@ -51,10 +51,15 @@ class _Narrow(msgspec.Struct, frozen=True):
     problems: tuple[str, ...]
 
 
-def parts_for(world: World, client: Client, memo: Memo) -> Parts:
-    """Its outbound side; ``servers`` has the other."""
-    plan = planning.plan_for(world, client, memo)
+def parts_for(world: World, client: Client, memo: Memo) -> tuple[Parts, Parts]:
+    """What it calls, and what it serves."""
     certificates = CERTIFICATES in client.extensions
+    served = servers.parts_for(world, client, certificates, memo)
+    return _calls(world, client, certificates, memo), served
+
+
+def _calls(world: World, client: Client, certificates: bool, memo: Memo) -> Parts:
+    plan = planning.plan_for(world, client, memo)
     make = functools.partial(_narrow, plan, world, certificates, memo)
     narrow = memo.piece(("grpc plan", certificates, client.namespace), (plan,), make)
     wide = assignments.for_plan(world, narrow.targets, memo)

@@ -13,7 +13,6 @@ from typing import Any
 from envoy.config.listener.v3 import api_listener_pb2, listener_components_pb2, listener_pb2
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.filters.http.fault.v3 import fault_pb2
-from envoy.extensions.filters.http.rbac.v3 import rbac_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2 as manager_pb2,
@@ -27,8 +26,6 @@ from atoll.wire.xds.snapshot import Resource, Type
 
 SERVER = "grpc/server?xds.resource.listening_address=%s"
 """``server_listener_resource_name_template`` of a proxyless bootstrap."""
-
-RBAC = "envoy.filters.http.rbac"
 
 
 def client(name: str, routes: str) -> Resource:
@@ -49,10 +46,9 @@ def client(name: str, routes: str) -> Resource:
 def server(
     address: str, port: int, rules: tuple[Any, ...], secure: bool, documents: tuple[str, ...]
 ) -> Resource:
-    """Of a server at ``address:port``. ``rules``: filters of RBAC, in their order. ``secure``: the mesh's TLS, from
+    """Of a server at ``address:port``, as gRPC writes it (``[::]``). ``rules``: filters of RBAC, in their order. ``secure``: the mesh's TLS, from
     everybody; otherwise plain text.
     """
-    shown = f"[{address}]" if ":" in address else address
     manager = manager_pb2.HttpConnectionManager(
         route_config=_serves_everything(),
         http_filters=[*rules, http.http_filter(http.ROUTER, router_pb2.Router())],
@@ -61,16 +57,11 @@ def server(
     if secure:
         chain.transport_socket.CopyFrom(_mesh_tls())
     message = listener_pb2.Listener(
-        name=SERVER % f"{shown}:{port}",
-        address=messages.socket_address(address, port),
+        name=SERVER % f"{address}:{port}",
+        address=messages.socket_address(address.strip("[]"), port),
         filter_chains=[chain],
     )
     return messages.sealed(Type.LISTENER, message, (), documents)
-
-
-def rules_of(filters: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Those of a sidecar's HTTP filters that a gRPC server has as well: authorisation."""
-    return tuple(each for each in filters if each.typed_config.Is(rbac_pb2.RBAC.DESCRIPTOR))
 
 
 def _serves_everything() -> Any:

@@ -33,6 +33,12 @@ def parts_for(world: World, client: Client, memo: Memo) -> Parts:
     return memo.piece(key, (world.choices, *found.documents), lambda: _parts(world, client, found, first))
 
 
+def entries_of(world: World, client: Client, found: Governing) -> tuple[Entry, ...]:
+    """The workload's ports, with what documents call them and how they take TLS."""
+    first = _first_port(world, client)
+    return tuple(_entry(one, client, found, first) for one in client.inbound)
+
+
 def _parts(world: World, client: Client, found: Governing, first: int) -> Parts:
     sources = tokens.key_sources(found.tokens)
     key_clusters = {source: names.keys_cluster(source.host, source.port) for source in sources}
