@@ -7,6 +7,9 @@ none. What is asked after that is the same on every chain; without the mesh's TL
     PERMISSIVE  the mesh's TLS and plain text (HTTP); the mesh's TLS and anything else (byte streams)
     DISABLE     whatever comes, without TLS of the mesh
 
+A chain is found by one condition after the other, without going back: TLS that is not the mesh's needs a chain that says
+TLS, since the mesh's own has taken that branch.
+
 An application that speaks first (MySQL, SMTP) sends nothing to tell it apart by: a byte stream on a PERMISSIVE port waits
 ``SILENT_S`` for its client's first bytes and then takes it for plain text. STRICT and DISABLE do not wait.
 """
@@ -49,11 +52,16 @@ def chains(
             match.transport_protocol = _TLS
             match.application_protocols.extend(() if protocol.is_http else (proxy.MESH_ALPN,))
         made.append(_chain(f"{name}_mutual", match, filters, tls.mesh_downstream(_selected(protocol))))
-    if mode is not Mode.STRICT:
+    if mode is Mode.DISABLE:
+        made.append(_chain(f"{name}_plain", _match(destination_port), filters, None))
+    if mode is Mode.PERMISSIVE:
         match = _match(destination_port)
-        if mode is Mode.PERMISSIVE and protocol.is_http:
-            match.transport_protocol = "raw_buffer"
+        match.transport_protocol = "raw_buffer"
         made.append(_chain(f"{name}_plain", match, filters, None))
+    if mode is Mode.PERMISSIVE and not protocol.is_http:
+        match = _match(destination_port)
+        match.transport_protocol = _TLS
+        made.append(_chain(f"{name}_own_tls", match, filters, None))
     return made
 
 
