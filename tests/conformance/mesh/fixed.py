@@ -15,13 +15,14 @@ import socketserver
 import ssl
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from atoll.planes.mesh.model.snapshot import Resource, Snapshot
 from atoll.planes.mesh.model.world import World
-from atoll.planes.mesh.policy.compiler import Memo, compile
+from atoll.planes.mesh.policy.compiler import Memo, compile, names
 from atoll.resources.mesh.clients import Client
 from tests.conformance.mesh import static_form
 from tests.conformance.mesh.workloads import Identity
@@ -29,6 +30,7 @@ from tests.peers.envoy import Admin, Envoy
 from tests.waiting import wait_until
 
 WITHIN_S = 10.0
+_SOON = ("--file-flush-interval-msec", "50")  # access logs
 _TLS_ALERT = b"\x15\x03"
 
 
@@ -47,10 +49,26 @@ class Got:
 
 @contextmanager
 def sidecar(folder: Path, world: World, client: Client, secrets_path: str = "unused.sock") -> Iterator[Admin]:
-    compiled = compile(world, client, Memo())
-    assert compiled.problems == ()
-    bootstrap = static_form.as_json(static_form.bootstrap(compiled.snapshot, secrets_path))
-    envoy = Envoy(folder, bootstrap)
+    with sidecars(folder, world, [client], secrets_path) as admin:
+        yield admin
+
+
+@contextmanager
+def sidecars(
+    folder: Path, world: World, clients: Sequence[Client], secrets_path: str = "unused.sock"
+) -> Iterator[Admin]:
+    """The inbound sides of several workloads in one Envoy, which have different ports but one identity."""
+    clusters: dict[str, Resource] = {}
+    listeners: dict[str, Resource] = {}
+    for client in clients:
+        compiled = compile(world, client, Memo())
+        assert compiled.problems == ()
+        clusters.update(compiled.snapshot.clusters)
+        listeners.update(compiled.snapshot.listeners)
+    listeners.pop(names.OUTBOUND_HTTP, None)
+    snapshot = Snapshot(clusters, {}, listeners, {})
+    bootstrap = static_form.as_json(static_form.bootstrap(snapshot, secrets_path))
+    envoy = Envoy(folder, bootstrap, *_SOON)
     try:
         yield envoy.start().admin
     finally:

@@ -41,12 +41,11 @@ def http_filters(applied: Sequence[Document[AuthorizationPolicy]], place: Place)
         rules, trial = _rules(applied, action, place, True)
         if rules is None and trial is None:
             continue
-        prefix = f"{action.lower()}_"
         filter_config = http_rbac_pb2.RBAC(
             rules=rules,
             shadow_rules=trial,
-            rules_stat_prefix=prefix,
-            shadow_rules_stat_prefix=f"dry_run_{prefix}",
+            rules_stat_prefix=action.lower(),
+            shadow_rules_stat_prefix=f"dry_run_{action.lower()}",
         )
         filters.append(http.http_filter(HTTP_RBAC, filter_config))
     return filters
@@ -64,7 +63,7 @@ def network_filters(
             rules=rules,
             shadow_rules=trial,
             stat_prefix=f"{stat_prefix}.{action.lower()}.",
-            shadow_rules_stat_prefix=f"dry_run_{action.lower()}_",
+            shadow_rules_stat_prefix=f"dry_run_{action.lower()}",
         )
         filters.append(http.network_filter(NETWORK_RBAC, filter_config))
     return filters

@@ -1,7 +1,7 @@
 """Tokens: ``RequestAuthentication`` documents as Envoy's JWT filter.
 
 Rule: a request with a token that does not hold is refused (401); a request without one goes on without a principal, and
-authorisation decides. A request may bring a token of each issuer; what the last one verified says is what conditions ask.
+authorisation decides. One token that holds is enough, whatever else the request brings; conditions ask what that one says.
 
 A document's keys stand in it (``jwks``) or are fetched by the proxy (``jwksUri``) through a cluster of its own; until they
 are there, requests with tokens of that issuer are refused.
@@ -44,17 +44,12 @@ def http_filters(
     rules = _rules(applied)
     if not rules:
         return []
-    requirements = [
-        _any_of([_Requirement(provider_name=name), _Requirement(allow_missing=empty_pb2.Empty())])
-        for name, _ in rules
-    ]
-    needed = _Requirement(requires_all=config_pb2.JwtRequirementAndList(requirements=requirements))
     config = config_pb2.JwtAuthentication(
         providers={name: _provider(rule, cluster_of) for name, rule in rules},
         rules=[
             config_pb2.RequirementRule(
                 match=route_components_pb2.RouteMatch(prefix="/"),
-                requires=requirements[0] if len(requirements) == 1 else needed,
+                requires=_requirement([name for name, _ in rules]),
             )
         ],
         bypass_cors_preflight=True,
@@ -76,6 +71,17 @@ def key_source(uri: str) -> KeySource:
 
 def _rules(applied: Sequence[Document[RequestAuthentication]]) -> list[tuple[str, JwtRule]]:
     return [(f"{one.key}/{index}", rule) for one in applied for index, rule in enumerate(one.spec.jwtRules)]
+
+
+def _requirement(providers: list[str]) -> Any:
+    """A token that one of them takes, or none at all: none that any of them could take and does not."""
+    taken = [_Requirement(provider_name=name) for name in providers]
+    missing = _Requirement(allow_missing=empty_pb2.Empty())
+    if len(providers) == 1:
+        return _any_of([*taken, missing])
+    bare = [_any_of([one, missing]) for one in taken]
+    none = _Requirement(requires_all=config_pb2.JwtRequirementAndList(requirements=bare))
+    return _any_of([*taken, none])
 
 
 def _any_of(requirements: list[Any]) -> Any:
