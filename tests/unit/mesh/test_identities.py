@@ -23,7 +23,7 @@ def test_a_node_that_names_its_own_service_is_let_in() -> None:
         (REVIEWS, "sidecar~ratings.default~7f", "ratings.default"),
         (REVIEWS, "sidecar~reviews.other~7f", "reviews.other"),
         (REVIEWS, "reviews", "is not KIND~SERVICE.NAMESPACE~INSTANCE"),
-        (REVIEWS, "sidecar~reviews.default.svc~7f", "is not KIND"),
+        (REVIEWS, "sidecar~reviews.default.svc~7f", "speaks of reviews.default.svc"),
         (REVIEWS.replace("cluster.local", "elsewhere"), "sidecar~reviews.default~7f", "elsewhere"),
         ("spiffe://cluster.local/reviews", "sidecar~reviews.default~7f", "is not a workload's identity"),
         (REVIEWS + "/more", "sidecar~reviews.default~7f", "is not a workload's identity"),

@@ -69,6 +69,13 @@ def read(pem: str) -> Request:
     return Request(key, str(common[0].value) if common else "", uris, others)
 
 
+def public_key_of(pem: str) -> bytes:
+    """For comparing with that of a certificate. Raises INVALID."""
+    return read(pem).public_key.public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+
+
 def private_key(pem: str) -> ec.EllipticCurvePrivateKey:
     """Raises INVALID."""
     try:

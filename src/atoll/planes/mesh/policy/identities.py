@@ -13,7 +13,7 @@ import msgspec
 from atoll.errors import AtollError, Code, Reason
 
 _SPIFFE = re.compile(r"spiffe://([a-z0-9._-]{1,255})/ns/([A-Za-z0-9._-]{1,63})/sa/([A-Za-z0-9._@:-]{1,128})")
-_NODE = re.compile(r"[a-z_]+~([^~.]+)\.([^~.]+)~[^~]*")
+_NODE = re.compile(r"[a-z_]+~([^~]+)\.([^~.]+)~[^~]*")  # a service may have dots, a namespace has none
 
 
 class Workload(msgspec.Struct, frozen=True, order=True):
