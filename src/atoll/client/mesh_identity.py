@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 
 from atoll.client.node import Client, Lines
-from atoll.resources.mesh.identity import BUNDLES_PATH, ENROL_PATH, Bundle, EnrolOrder, Issued
+from atoll.resources.mesh.identity import BUNDLE_PATH, BUNDLES_PATH, ENROL_PATH, Bundle, EnrolOrder, Issued
 
 STREAM_SILENT_S_MAX = 60.0  # the node repeats the bundle more often than that
 
@@ -27,8 +27,8 @@ class MeshIdentity:
 
     async def bundle(self) -> Bundle:
         """Whom to trust, as of now."""
-        return await self._client.get(BUNDLES_PATH.replace("bundles", "bundle"), Bundle)
+        return await self._client.get(BUNDLE_PATH, Bundle)
 
-    def bundles(self, version: str) -> AbstractAsyncContextManager[Lines[Bundle]]:
-        """Whom to trust from now on: a stream that begins with the first bundle that is not ``version``."""
-        return self._client.stream(f"{BUNDLES_PATH}?version={version}", Bundle, None, STREAM_SILENT_S_MAX)
+    def bundles(self) -> AbstractAsyncContextManager[Lines[Bundle]]:
+        """Whom to trust: now, and from now on at each change."""
+        return self._client.stream(BUNDLES_PATH, Bundle, None, STREAM_SILENT_S_MAX)

@@ -6,6 +6,7 @@ Keys of the mesh are never in a file that has a name: ``ssl`` reads them from me
 
 from __future__ import annotations
 
+import hashlib
 import os
 import ssl
 from collections.abc import Sequence
@@ -13,6 +14,9 @@ from collections.abc import Sequence
 import msgspec
 
 from atoll.errors import AtollError, Code
+
+_BEGIN = "-----BEGIN CERTIFICATE-----"
+_END = "-----END CERTIFICATE-----"
 
 
 def server_context(certificate_file: str, key_file: str, client_ca_file: str = "") -> ssl.SSLContext:
@@ -118,3 +122,16 @@ def _load_pair(context: ssl.SSLContext, credentials: Credentials) -> None:
         context.load_cert_chain(f"/proc/self/fd/{descriptor}")
     finally:
         os.close(descriptor)
+
+
+def certificates_of(pem: str) -> list[str]:
+    """Each certificate of ``pem`` by itself."""
+    return [f"{_BEGIN}{part.partition(_END)[0]}{_END}\n" for part in pem.split(_BEGIN)[1:]]
+
+
+def fingerprint(pem: str) -> str:
+    """SHA-256 of one certificate, hexadecimal. Raises INVALID."""
+    try:
+        return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
+    except ValueError as error:
+        raise AtollError(Code.INVALID, f"not a certificate in PEM: {error}") from error

@@ -15,6 +15,7 @@ from atoll.resources.records import NOTHING
 
 CSR_BYTES_MAX = 16_384
 ENROL_PATH = "/v1/mesh/identity/enrol"
+BUNDLE_PATH = "/v1/mesh/identity/bundle"
 BUNDLES_PATH = "/v1/mesh/identity/bundles"
 
 
@@ -58,9 +59,3 @@ class Issued(msgspec.Struct, frozen=True):
     not_after_s: float
     ttl_s: float
     bundle: Bundle
-
-
-class BundlesAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``version``: the one that the client has; the answer begins with the next other one."""
-
-    version: str = ""

@@ -98,6 +98,9 @@ class Authority:
             yield self.issuing.bundle()
             await loop.wait_event(changed, BUNDLE_REPEATED_S)
 
+    def bundle_if_any(self) -> Bundle | None:
+        return None if self._records.view.roots is None else self.issuing.bundle()
+
     async def refresh(self) -> None:
         """Something has changed, or time has passed: see to what this node itself needs, and tell."""
         await self._intermediate.keep()

@@ -192,7 +192,7 @@ class Issuing:
             root=self._intermediate.root(),
             issued_s=now_s,
             not_after_s=facts.not_after_s,
-            bundle=order.bundle,
+            bundle=order.bundle or self._records.view.version,  # the answer brings it to who has none
             how=granted.how,
         )
         return certificate + issuer.certificate, entry

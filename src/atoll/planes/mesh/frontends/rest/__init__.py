@@ -1,0 +1,1 @@
+"""The mesh plane's own API: typed endpoints, declared once, answered by ``service.mesh``."""
