@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import os
+import platform
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +31,7 @@ from atoll.runtime.http_guard import Sessions
 from atoll.runtime.metrics import Metrics
 from atoll.runtime.net import Address
 from atoll.runtime.tasks import Tasks
+from atoll.runtime.tls import ServerTls
 from atoll.store import accounts
 from atoll.store.accounts import AccountsTable
 from atoll.store.api import Driver, Limits, Store
@@ -124,6 +127,8 @@ class Face:
     grpc: GrpcFace | None = None
     http: Application | None = None
     http_limits: HttpLimits | None = None
+    tls: ServerTls | None = None  # of its own, instead of the node's
+    only_tls: bool = True  # with ``tls``: nobody is served without it
 
 
 @dataclass
@@ -327,13 +332,22 @@ async def _mesh(context: Context) -> Started:
         metrics=context.metrics,
         tasks=context.tasks,
         data=context.settings.data,
+        owner_uid=os.geteuid(),
         peers=context.peers,
         ephemeral=context.ephemeral,
         settings=_mesh_settings(context.settings),
     )
     opened = await plane.open_plane(ground)
     jobs = [Job(name, work) for name, work in opened.jobs]
-    return Started("mesh", endpoints=opened.endpoints, jobs=jobs, stop=opened.close)
+    face = Face(
+        "xds",
+        "xDS",
+        ("listen_xds",),
+        http=opened.workloads,
+        tls=opened.tls,
+        only_tls=not context.settings.mesh_insecure_xds,
+    )
+    return Started("mesh", (face,), endpoints=opened.endpoints, jobs=jobs, stop=opened.close)
 
 
 def _mesh_settings(settings: Settings) -> Any:
@@ -348,7 +362,19 @@ def _mesh_settings(settings: Settings) -> Any:
         services_file=settings.mesh_services_file,
         zookeeper=settings.mesh_zookeeper,
         insecure_xds=settings.mesh_insecure_xds,
+        offline_root=settings.mesh_offline_root,
+        certificate_ttl_s=settings.mesh_certificate_ttl_s,
+        socket=settings.mesh_socket,
+        xds_names=_xds_names(settings),
     )
+
+
+def _xds_names(settings: Settings) -> tuple[str, ...]:
+    """What a client may call this node when it asks for xDS."""
+    named = [name.strip() for name in settings.mesh_xds_names.split(",") if name.strip()]
+    host = settings.address("listen_xds").host
+    everywhere = [platform.node()] if host in ("0.0.0.0", "::") else [host]
+    return ("localhost", "127.0.0.1", "::1", *everywhere, *named)
 
 
 _PLANES: dict[str, Callable[[Context], Awaitable[Started]]] = {

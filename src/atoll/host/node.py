@@ -193,7 +193,7 @@ class Node:
         meters.show_grpc(self.state.metrics, {face.name: grpc.stats for face, grpc, _ in servers if grpc})
         for face, grpc, http in servers:
             for field in face.listens:
-                self._open(field, grpc, http)
+                self._open(field, grpc, http, face)
         self.application = self._api()
         self._open("listen_api", http=Http1Server(self.application, self.clock))
         addresses = {f"listen_{name}": each.address for name, each in self.state.listeners.items()}
@@ -209,17 +209,28 @@ class Node:
             return None, http
         return GrpcServer(grpc.routes, errors=grpc.errors, clock=self.clock, limits=grpc.limits), http
 
-    def _open(self, field: str, grpc: GrpcServer | None = None, http: Http1Server | None = None) -> None:
-        settings = self.settings
-        secure = None
-        if settings.tls_certificate:
-            secure = tls.ServerTls(
-                tls.server_context(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
-            )
-        listener = listen(settings.address(field), DECLARED[field].flag, grpc=grpc, http1=http, tls=secure)
-        if secure is not None:
+    def _open(
+        self,
+        field: str,
+        grpc: GrpcServer | None = None,
+        http: Http1Server | None = None,
+        face: catalog.Face | None = None,
+    ) -> None:
+        own = face is not None and face.tls is not None
+        secure = face.tls if face is not None and own else self._tls()
+        listener = listen(
+            self.settings.address(field), DECLARED[field].flag, grpc=grpc, http1=http, tls=secure
+        )
+        if secure is not None and (face is None or face.only_tls or not own):
             listener.require_tls()
         self.state.listeners[field.removeprefix("listen_")] = listener
+
+    def _tls(self) -> tls.ServerTls | None:
+        """The node's, for faces that have none of their own."""
+        chosen = self.settings
+        if not chosen.tls_certificate:
+            return None
+        return tls.ServerTls(tls.server_context(chosen.tls_certificate, chosen.tls_key, chosen.tls_client_ca))
 
     async def _close_listeners(self, within_s: float) -> None:
         """All at once. Watches and the like have no end of their own, so nobody is waited for for long."""

@@ -193,6 +193,23 @@ class Settings:
         "HOST:PORT",
         "A ZooKeeper with Dubbo services, HOST:PORT[,HOST:PORT...][/ROOT]; /dubbo without a root.",
     )
+    mesh_xds_names: str = _setting(
+        "",
+        "NAME,NAME",
+        "Host names and addresses under which xDS is reached, besides the one that it listens on: gRPC checks them.",
+    )
+    mesh_socket: str = _setting(
+        "",
+        "PATH",
+        "Unix socket where workloads of this machine enrol, known by their uid; empty: mesh.sock in the data folder, "
+        "which only the node's own user and root reach.",
+    )
+    mesh_certificate_ttl_s: float = _setting(
+        86_400.0, "S", "How long a workload's certificate lives; it is renewed at half of that."
+    )
+    mesh_offline_root: bool = _setting(
+        False, "", "Wait for a root that an operator keeps offline, instead of making one."
+    )
     mesh_insecure_xds: bool = _setting(
         False, "", "Serve xDS without certificates: clients are believed who they say they are."
     )

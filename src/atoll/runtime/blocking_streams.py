@@ -8,7 +8,10 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+from pathlib import Path
 from typing import Any
+
+from atoll.runtime import net
 
 READ_BYTES = 65_536
 
@@ -57,7 +60,8 @@ def connect_unix(path: str, within_s: float) -> Stream:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.settimeout(within_s)
     try:
-        connection.connect(path)
+        with net.unix_name(Path(path)) as name:
+            connection.connect(name)
     except OSError:
         connection.close()
         raise

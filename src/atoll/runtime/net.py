@@ -7,10 +7,12 @@ for listening asks for.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ipaddress
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,33 +78,46 @@ def listen_unix(path: Path, mode: int) -> socket.socket:
     (write permission, unix(7)). Raises IN_USE, DENIED, INVALID.
     """
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    if len(os.fsencode(fresh)) > UNIX_PATH_BYTES_MAX:
-        text = f"{path} is too long for a Unix socket: at most {UNIX_PATH_BYTES_MAX} bytes, a process number included"
-        raise AtollError(Code.INVALID, text)
-    if _is_alive(path):
-        raise AtollError(Code.UNAVAILABLE, f"another process listens at {path}", reason=Reason.IN_USE)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
+        if _is_alive(path):
+            raise AtollError(Code.UNAVAILABLE, f"another process listens at {path}", reason=Reason.IN_USE)
         fresh.unlink(missing_ok=True)
-        listener.bind(str(fresh))
+        with unix_name(fresh) as name:
+            listener.bind(name)
         fresh.chmod(mode)
         listener.listen(BACKLOG_CONNECTIONS)
         listener.setblocking(False)
         fresh.rename(path)
-    except OSError as error:
+    except (OSError, AtollError) as error:
         listener.close()
-        fresh.unlink(missing_ok=True)
+        if isinstance(error, AtollError):
+            raise
         denied = isinstance(error, PermissionError)
         text = f"cannot listen at {path}: {error.strerror or error}"
         raise AtollError(Code.DENIED if denied else Code.INVALID, text) from error
     return listener
 
 
+@contextlib.contextmanager
+def unix_name(path: Path) -> Iterator[str]:
+    """``path`` as ``bind`` and ``connect`` take it, by its folder's descriptor where it is too long itself."""
+    if len(os.fsencode(path)) <= UNIX_PATH_BYTES_MAX:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
 def _is_alive(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
         asking.setblocking(False)
         try:
-            asking.connect(str(path))
+            with unix_name(path) as name:
+                asking.connect(name)
         except BlockingIOError:  # its backlog is full
             return True
         except OSError:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from atoll.runtime import net
@@ -58,7 +59,8 @@ async def connect(host: str, port: int, secure: ssl.SSLContext | None, within_s:
 
 async def connect_unix(path: str, within_s: float) -> Stream:
     async with asyncio.timeout(within_s):
-        return Stream(*await asyncio.open_unix_connection(path))
+        with net.unix_name(Path(path)) as name:
+            return Stream(*await asyncio.open_unix_connection(name))
 
 
 class Acceptor:

@@ -10,7 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import atoll
+from atoll.planes.mesh.frontends import rest
 from atoll.planes.mesh.model.world import Choices, EmptyEndpoints, Unknown
+from atoll.planes.mesh.service.identity.issuing import Owner
+from atoll.planes.mesh.service.identity.opening import Choices as AuthorityChoices
+from atoll.planes.mesh.service.identity.opening import Ground as AuthorityGround
+from atoll.planes.mesh.service.identity.opening import open_authority
 from atoll.planes.mesh.service.mesh import Mesh
 from atoll.planes.mesh.service.sources import Source
 from atoll.planes.mesh.service.sources.registry import RegistrySource
@@ -20,9 +26,14 @@ from atoll.planes.mesh.service.traffic import Traffic
 from atoll.planes.mesh.service.worlds import Worlds
 from atoll.planes.mesh.settings import Settings
 from atoll.runtime.clock import Clock
-from atoll.runtime.http_api import Endpoint
+from atoll.runtime.http1 import Application, Http1Server
+from atoll.runtime.http_api import Endpoint, application
+from atoll.runtime.http_guard import SocketGate
+from atoll.runtime.listener import Listener, listen_unix
+from atoll.runtime.logs import Log
 from atoll.runtime.metrics import Metrics
 from atoll.runtime.tasks import Tasks
+from atoll.runtime.tls import ServerTls
 from atoll.store.accounts import AccountsTable
 from atoll.store.api import Store
 from atoll.store.audit import AuditWriter
@@ -30,13 +41,17 @@ from atoll.store.ephemeral import EphemeralTable
 from atoll.store.peers import Peers
 from atoll.store.term import Term
 
+SOCKET_FILE = "mesh.sock"
+SOCKET_MODE = 0o666
+
 LeaderWork: TypeAlias = Callable[[Term], Coroutine[Any, Any, None]]
 Undo: TypeAlias = Callable[[float], Awaitable[None]]
 
 
 @dataclass(frozen=True)
 class Ground:
-    """What the plane stands on. ``data`` is the node's data folder; ``peers`` the other nodes; ``ephemeral`` what they and
+    """What the plane stands on. ``data`` is the node's data folder; ``owner_uid`` whose processes of this machine may be any
+    workload (root's as well); ``peers`` the other nodes; ``ephemeral`` what they and
     this one hold of instances.
     """
 
@@ -47,6 +62,7 @@ class Ground:
     metrics: Metrics
     tasks: Tasks
     data: Path
+    owner_uid: int
     peers: Peers
     ephemeral: EphemeralTable
     settings: Settings = Settings()
@@ -54,9 +70,13 @@ class Ground:
 
 @dataclass
 class Opened:
-    """The running plane: ``endpoints`` for the HTTP API, ``jobs`` (by name) for the node that leads."""
+    """The running plane: ``endpoints`` for the HTTP API, ``workloads`` and ``tls`` for the port of xDS, ``jobs`` (by name) for
+    the node that leads.
+    """
 
     mesh: Mesh
+    tls: ServerTls
+    workloads: Application
     endpoints: Sequence[Endpoint] = ()
     jobs: Sequence[tuple[str, LeaderWork]] = ()
     undo: list[Undo] = field(default_factory=list)
@@ -69,6 +89,7 @@ class Opened:
 
 async def open_plane(ground: Ground) -> Opened:
     """Start the parts. Raises what the store says of what it holds, and what a source of services cannot read."""
+    identity = await open_authority(_authority_ground(ground))
     worlds = Worlds(_choices(ground.settings), _sources(ground), ground.clock)
     mesh = Mesh(
         store=ground.store,
@@ -80,9 +101,42 @@ async def open_plane(ground: Ground) -> Opened:
         settings=ground.settings,
         worlds=worlds,
         traffic=Traffic(),
+        authority=identity.authority,
     )
     await worlds.start(ground.tasks)
-    return Opened(mesh)
+    endpoints = rest.endpoints(mesh)
+    socket = _open_socket(ground, endpoints)
+    opened = Opened(mesh, identity.authority.server.tls, rest.for_workloads(mesh), endpoints, identity.jobs)
+    opened.undo.append(socket.close)
+    return opened
+
+
+def _authority_ground(ground: Ground) -> AuthorityGround:
+    settings = ground.settings
+    choices = AuthorityChoices(
+        trust_domain=settings.trust_domain,
+        certificate_ttl_s=settings.certificate_ttl_s,
+        offline_root=settings.offline_root,
+        insecure=settings.insecure_xds,
+        hosts=settings.xds_names,
+    )
+    return AuthorityGround(
+        store=ground.store,
+        audit=ground.audit,
+        clock=ground.clock,
+        metrics=ground.metrics,
+        tasks=ground.tasks,
+        data=ground.data,
+        owner=Owner(ground.peers.node_id, ground.owner_uid),
+        choices=choices,
+    )
+
+
+def _open_socket(ground: Ground, endpoints: Sequence[Endpoint]) -> Listener:
+    """Anybody may connect; the gate, and whose folder it is in, decide how far that goes."""
+    path = Path(ground.settings.socket or ground.data / SOCKET_FILE)
+    app = application(endpoints, SocketGate(ground.owner_uid), Log("mesh"), atoll.__version__, {})
+    return listen_unix(path, SOCKET_MODE, http1=Http1Server(app, ground.clock))
 
 
 def _choices(settings: Settings) -> Choices:

@@ -10,7 +10,8 @@ import msgspec
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """``services_file``, ``zookeeper`` empty: no such source of services. ``insecure_xds``: clients of xDS need no certificate, and
-    are believed who they say they are.
+    are believed who they say they are. ``offline_root``: an operator keeps the root. ``socket`` empty: in the data folder.
+    ``xds_names``: under which xDS is reached.
     """
 
     domain: str = "cluster.local"
@@ -21,3 +22,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     services_file: str = ""
     zookeeper: str = ""
     insecure_xds: bool = False
+    offline_root: bool = False
+    certificate_ttl_s: float = 86_400.0
+    socket: str = ""
+    xds_names: tuple[str, ...] = ("localhost", "127.0.0.1", "::1")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from atoll.planes.mesh.service.identity.authority import Authority
 from atoll.planes.mesh.service.traffic import Traffic
 from atoll.planes.mesh.service.worlds import Worlds
 from atoll.planes.mesh.settings import Settings
@@ -29,3 +30,4 @@ class Mesh:
     settings: Settings
     worlds: Worlds
     traffic: Traffic
+    authority: Authority

@@ -140,6 +140,7 @@ async def open_authority(ground: Ground) -> Opened:
     ground.tasks.start("authority records", records.follow())
     if records.view.roots is None and not choices.offline_root:
         await _first_root(authority, choices.trust_domain)
+    _require_domain(records, choices.trust_domain)
     await authority.refresh()
     keeper = Keeper(authority)
     records.changed = keeper.wake
@@ -148,6 +149,16 @@ async def open_authority(ground: Ground) -> Opened:
     issuing.show(ground.metrics)
     rotation = Rotation(authority, records, clock)
     return Opened(authority, records, ((rotation.name, rotation.run),))
+
+
+def _require_domain(records: Records, trust_domain: str) -> None:
+    roots = records.view.roots
+    if roots is not None and roots.trust_domain != trust_domain:
+        text = (
+            f"mesh.trust_domain is {trust_domain}, but this mesh was begun as {roots.trust_domain}, which is in every "
+            "certificate; set it to that"
+        )
+        raise AtollError(Code.INVALID, text)
 
 
 async def _first_root(authority: Authority, trust_domain: str) -> None:
