@@ -16,12 +16,16 @@ it: they stay in the list, marked.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from atoll.planes.mesh.model.entries import Entry, entries_of
 from atoll.planes.mesh.model.policies import EMPTY, Policies
-from atoll.resources.mesh.services import MeshService
+from atoll.resources.mesh.documents.kinds import Document
+from atoll.resources.mesh.documents.service_entry import ServiceEntry
+from atoll.resources.mesh.services import MeshService, Resolution
+from atoll.resources.records import NOTHING
 
 
 class EmptyEndpoints(enum.StrEnum):
@@ -41,7 +45,8 @@ class Unknown(enum.StrEnum):
 class Choices(msgspec.Struct, frozen=True, kw_only=True):
     """Mesh-wide settings. ``panic_percent``: below this share of healthy endpoints all are called, healthy or not.
     ``access_log``: a file of the proxy's machine, empty: none. ``otlp``: ``HOST:PORT`` of an OpenTelemetry collector, to
-    which logs go as well, and traces of ``trace_percent`` of the requests; empty: none.
+    which logs go as well, and traces of ``trace_percent`` of the requests; empty: none. ``system_roots``: a file of the
+    proxy's machine with the authorities of the public, for TLS to the outside.
     """
 
     domain: str = "cluster.local"
@@ -51,6 +56,7 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True):
     unknown: Unknown = Unknown.REFUSE
     panic_percent: float = 1.0
     connect_timeout_s: float = 2.0
+    system_roots: str = "/etc/ssl/certs/ca-certificates.crt"
     access_log: str = "/dev/stdout"
     otlp: str = ""
     trace_percent: float = 1.0
@@ -58,75 +64,101 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Face(msgspec.Struct, frozen=True):
-    """A service without its endpoints. ``accounts``: the service accounts under which it may answer, sorted.
-    ``mutual_tls``: some endpoint of it speaks the mesh's TLS; ``mutual_tls_only``: all do, and there are some.
+    """A service without its endpoints, but for one that clients look up by DNS: there they are part of how to connect.
+    ``accounts``: the service accounts under which it may answer, sorted. ``mutual_tls``: some endpoint of it speaks the
+    mesh's TLS; ``mutual_tls_only``: all do, and there are some. ``entry``: the document that tells of it, where one does.
     """
 
     service: MeshService
     accounts: tuple[str, ...]
     mutual_tls: bool
     mutual_tls_only: bool = False
+    localities: bool = False  # whether its endpoints differ in where they are
+    entry: Document[ServiceEntry] | None = None
 
     @property
     def host(self) -> str:
         return self.service.host
 
 
-def face_of(service: MeshService) -> Face:
-    accounts = {endpoint.account or service.name for endpoint in service.endpoints} | {service.name}
-    bare = msgspec.structs.replace(service, endpoints=(), stale=False, source="")
-    speaks = [endpoint.mutual_tls for endpoint in service.endpoints]
-    return Face(bare, tuple(sorted(accounts)), any(speaks), bool(speaks) and all(speaks))
+def face_of(service: MeshService, entry: Document[ServiceEntry] | None = None) -> Face:
+    endpoints = service.endpoints
+    accounts = {endpoint.account or service.name for endpoint in endpoints} | {service.name}
+    speaks = [endpoint.mutual_tls for endpoint in endpoints]
+    shown = endpoints if service.resolution is Resolution.DNS else ()
+    return Face(
+        msgspec.structs.replace(service, endpoints=shown, stale=False, source=""),
+        tuple(sorted(accounts)),
+        any(speaks),
+        bool(speaks) and all(speaks),
+        len({endpoint.locality for endpoint in endpoints}) > 1,
+        entry,
+    )
 
 
-class World(msgspec.Struct, frozen=True):
-    """Made by ``world_of`` and changed by its methods alone. ``services`` and ``faces``: by host."""
+class World(msgspec.Struct, frozen=True, eq=False):
+    """Made by ``world_of`` and changed by its methods alone. ``services`` and ``faces``: by host, what sources told of
+    (``told``) before what documents tell of (``entries``).
+    """
 
     services: Mapping[str, MeshService]
     faces: Mapping[str, Face]
     choices: Choices
     policies: Policies = EMPTY
+    told: Mapping[str, MeshService] = NOTHING
+    entries: Mapping[str, Entry] = NOTHING
 
     def with_services(self, changed: Mapping[str, MeshService | None]) -> World:
         """``changed``: what a source says now, by host; None: it is gone."""
-        services = dict(self.services)
+        told = dict(self.told)
         for host, said in changed.items():
             if said is None:
-                services.pop(host, None)
+                told.pop(host, None)
             else:
-                services[host] = self._kept(self.services.get(host), said)
-        return msgspec.structs.replace(self, services=services, faces=self._faces(services, changed))
+                told[host] = self._kept(self.told.get(host), said)
+        return self._with(msgspec.structs.replace(self, told=told), changed)
 
     def with_policies(self, policies: Policies) -> World:
-        return msgspec.structs.replace(self, policies=policies)
+        entries = entries_of(policies, self.entries)
+        hosts = {**self.entries, **entries}
+        changed = [host for host in hosts if self.entries.get(host) is not entries.get(host)]
+        return self._with(msgspec.structs.replace(self, policies=policies, entries=entries), changed)
 
     def with_choices(self, choices: Choices) -> World:
         return msgspec.structs.replace(self, choices=choices)
 
     def _kept(self, before: MeshService | None, said: MeshService) -> MeshService:
-        """``said`` under the policy for empty lists, as the object that is there where nothing changed."""
-        keeps = self.choices.empty_endpoints is EmptyEndpoints.KEEP_LAST
-        if keeps and before is not None and not said.endpoints:
-            said = msgspec.structs.replace(said, endpoints=before.endpoints)
-        return before if before == said and before is not None else said
+        """``said`` under the policy for empty lists, as the object that is there where nothing changed. With its last
+        endpoints a service keeps its ports as well: a source may know them from its endpoints alone.
+        """
+        if before is None:
+            return said
+        if self.choices.empty_endpoints is EmptyEndpoints.KEEP_LAST and not said.endpoints:
+            said = msgspec.structs.replace(said, endpoints=before.endpoints, ports=before.ports)
+        return before if before == said else said
 
-    def _faces(
-        self, services: Mapping[str, MeshService], changed: Mapping[str, MeshService | None]
-    ) -> Mapping[str, Face]:
-        faces = dict(self.faces)
+    def _with(self, world: World, hosts: Iterable[str]) -> World:
+        """``world``, in which something was told of ``hosts``, with its services and faces as they are then."""
+        services, faces = dict(self.services), dict(self.faces)
         differs = False
-        for host in changed:
-            service = services.get(host)
-            now = face_of(service) if service is not None else None
-            if now == self.faces.get(host):
+        for host in hosts:
+            entry = world.entries.get(host)
+            service = world.told.get(host) or (entry.service if entry is not None else None)
+            if service is None:
+                services.pop(host, None)
+                differs = faces.pop(host, None) is not None or differs
                 continue
-            differs = True
-            if now is None:
-                del faces[host]
-            else:
-                faces[host] = now
-        return faces if differs else self.faces
+            if service is services.get(host):
+                continue
+            services[host] = service
+            face = face_of(service, entry.document if entry is not None and host not in world.told else None)
+            if face != faces.get(host):
+                faces[host] = face
+                differs = True
+        return msgspec.structs.replace(world, services=services, faces=faces if differs else self.faces)
 
 
-def world_of(services: Mapping[str, MeshService], choices: Choices | None = None) -> World:
-    return World({}, {}, choices or Choices()).with_services(services)
+def world_of(
+    services: Mapping[str, MeshService], choices: Choices | None = None, policies: Policies = EMPTY
+) -> World:
+    return World({}, {}, choices or Choices()).with_policies(policies).with_services(services)

@@ -32,12 +32,20 @@ class Memo:
         self.hits = 0
         self.misses = 0
 
-    def piece(self, key: Hashable, inputs: tuple[object, ...], make: Callable[[], T]) -> T:
-        """What ``make`` gives for ``inputs``: all that it depends on besides ``key``."""
+    def piece(
+        self,
+        key: Hashable,
+        inputs: tuple[object, ...],
+        make: Callable[[], T],
+        holds: Callable[[T], bool] | None = None,
+    ) -> T:
+        """What ``make`` gives for ``inputs``: all that it depends on besides ``key``, and besides what ``holds`` looks at
+        when a piece is to be used again.
+        """
         variants = self._pieces.get(key)
         if variants is not None:
             for known, made in variants:
-                if all(map(_is, known, inputs)):
+                if len(known) == len(inputs) and all(map(_is, known, inputs)) and (not holds or holds(made)):
                     self.hits += 1
                     return cast(T, made)
         self.misses += 1

@@ -6,11 +6,18 @@ and eyes know them.
 
 from __future__ import annotations
 
+from typing import Any
+
+from atoll.resources.mesh.documents.kinds import Document
+
 OUTBOUND_HTTP = "outbound_http"  # the listener of all outbound HTTP, by Host
 HTTP_ROUTES = "http"  # its route configuration
 REFUSED = "refused"  # the virtual host of destinations that the mesh does not know
+PASSED_ON = "passed_on"  # the same where they go on as they were dialled
+VIRTUAL_OUTBOUND = "virtual_outbound"  # the listener of all captured outbound connections
 DEFAULT_ROUTE = "default"
 VIRTUAL_INBOUND = "virtual_inbound"  # the listener of all captured inbound connections
+MISSING = "missing"  # the host that stands for destinations which are not there
 
 
 def outbound_cluster(host: str, port: int, subset: str = "") -> str:
@@ -51,3 +58,8 @@ def inbound_routes(port: int) -> str:
 def keys_cluster(host: str, port: int) -> str:
     """Where the keys of tokens are fetched."""
     return f"jwks|{port}||{host}"
+
+
+def route(document: Document[Any], rule: int) -> str:
+    """Of the ``rule``-th rule of ``document``. It is in access logs, so that traffic tells which version routed it."""
+    return f"{document.key}/{rule}@{document.hash8}"

@@ -23,9 +23,9 @@ from atoll.planes.mesh.policy.compiler.grpc.differences import Differs
 from atoll.planes.mesh.policy.compiler.memo import Memo
 from atoll.planes.mesh.policy.compiler.outbound import assignments, planning
 from atoll.planes.mesh.policy.compiler.outbound.planning import Plan
-from atoll.planes.mesh.policy.compiler.outbound.routes import VirtualHost
 from atoll.planes.mesh.policy.compiler.outbound.targets import Targets
 from atoll.planes.mesh.policy.compiler.parts import Parts, by_name
+from atoll.planes.mesh.policy.compiler.routing.virtual_hosts import VirtualHost
 from atoll.resources.mesh.clients import Client
 from atoll.wire.xds.snapshot import Resource
 

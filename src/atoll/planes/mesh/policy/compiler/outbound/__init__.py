@@ -16,4 +16,5 @@ from atoll.resources.mesh.clients import Client
 def parts_for(world: World, client: Client, memo: Memo) -> Parts:
     plan = planning.plan_for(world, client, memo)
     endpoints = assignments.for_plan(world, plan.targets, memo)
-    return Parts(plan.clusters, endpoints, plan.listeners, plan.routes, plan.problems)
+    listeners = planning.listeners_for(world, client, memo)
+    return Parts(plan.clusters, endpoints, listeners, plan.routes, plan.problems)

@@ -10,7 +10,7 @@ called when nothing else is left. A weight of 0 takes it out.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from envoy.config.core.v3 import base_pb2, health_check_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2 as components
@@ -21,6 +21,7 @@ from atoll.planes.mesh.model.snapshot import Resource, Type
 from atoll.planes.mesh.model.world import World
 from atoll.planes.mesh.policy.compiler import messages
 from atoll.planes.mesh.policy.compiler.memo import Memo
+from atoll.planes.mesh.policy.compiler.outbound import localities
 from atoll.planes.mesh.policy.compiler.outbound.targets import Target, Targets
 from atoll.resources.mesh.services import Endpoint, Locality, MeshService
 
@@ -60,33 +61,57 @@ def _changed(
 
 def assignment(target: Target, service: MeshService) -> Resource:
     message = endpoint_pb2.ClusterLoadAssignment(cluster_name=target.name)
-    chosen = [endpoint for endpoint in service.endpoints if _belongs(endpoint, target)]
-    for locality in sorted({endpoint.locality for endpoint in chosen}):
-        within = [endpoint for endpoint in chosen if endpoint.locality == locality]
-        message.endpoints.append(_group(locality, within, target.port))
+    chosen = [endpoint for endpoint in service.endpoints if belongs(endpoint, target)]
+    port = target.ref.port
+    if target.spread is None:
+        groups = _by_locality(chosen, [0] * len(chosen))
+        message.endpoints.extend(_group(*where, found, port) for where, found in groups)
+    elif target.spread.shares:
+        groups = _by_locality(chosen, [0] * len(chosen))
+        weights = localities.shares([locality for (_, locality), _ in groups], target.spread)
+        for (priority, locality), found in groups:
+            if locality in weights:
+                group = _group(priority, locality, found, port)
+                group.load_balancing_weight.value = weights[locality]
+                message.endpoints.append(group)
+    else:
+        groups = _by_locality(chosen, localities.priorities(chosen, target.spread))
+        message.endpoints.extend(_group(*where, found, port) for where, found in groups)
     return messages.sealed(Type.ENDPOINTS, message)
 
 
-def _belongs(endpoint: Endpoint, target: Target) -> bool:
+def _by_locality(
+    endpoints: Sequence[Endpoint], priorities: Sequence[int]
+) -> list[tuple[tuple[int, Locality], list[Endpoint]]]:
+    found: dict[tuple[int, Locality], list[Endpoint]] = {}
+    for endpoint, priority in zip(endpoints, priorities, strict=True):
+        found.setdefault((priority, endpoint.locality), []).append(endpoint)
+    return sorted(found.items(), key=lambda item: item[0])
+
+
+def belongs(endpoint: Endpoint, target: Target) -> bool:
     labels = endpoint.labels
-    if not endpoint.path and not endpoint.port_of(target.port):
+    if not endpoint.path and not endpoint.port_of(target.ref.port):
         return False
     return endpoint.weight > 0 and all(labels.get(name) == value for name, value in target.labels)
 
 
-def _group(locality: Locality, endpoints: list[Endpoint], port: int) -> components.LocalityLbEndpoints:
+def _group(
+    priority: int, locality: Locality, endpoints: list[Endpoint], port: int
+) -> components.LocalityLbEndpoints:
     group = components.LocalityLbEndpoints(
-        load_balancing_weight=messages.uint32(sum(endpoint.weight for endpoint in endpoints))
+        load_balancing_weight=messages.uint32(sum(endpoint.weight for endpoint in endpoints)),
+        priority=priority,
     )
     group.locality.SetInParent()  # gRPC refuses a group without one, even where it says nothing
     group.locality.MergeFrom(
         base_pb2.Locality(region=locality.region, zone=locality.zone, sub_zone=locality.sub_zone)
     )
-    group.lb_endpoints.extend(_member(endpoint, port) for endpoint in endpoints)
+    group.lb_endpoints.extend(member(endpoint, port) for endpoint in endpoints)
     return group
 
 
-def _member(endpoint: Endpoint, port: int) -> components.LbEndpoint:
+def member(endpoint: Endpoint, port: int) -> components.LbEndpoint:
     if endpoint.path:
         address = messages.pipe_address(endpoint.path)
     else:

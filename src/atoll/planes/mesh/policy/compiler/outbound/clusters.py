@@ -1,90 +1,181 @@
 """Clusters: how a client connects to what stands behind one port, or one subset, of a service.
 
-Rule: a cluster depends on the service's face and on its documents, never on endpoints; those come by EDS.
-
-Endpoints with a sidecar before them and endpoints without live in one cluster: which transport an endpoint gets is
-decided by its metadata. Towards the former it is the mesh's TLS: our certificate, theirs checked against the mesh's roots
-*and* against the SPIFFE ids under which this service may answer.
+Rule: a cluster depends on the service's face and on its DestinationRule, never on endpoints; those come by EDS. The
+exceptions are services that are looked up by DNS, whose endpoints are names, and those that have none but the address that
+was dialled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from envoy.config.cluster.v3 import cluster_pb2
-from envoy.config.core.v3 import base_pb2, protocol_pb2
-from envoy.extensions.transport_sockets.raw_buffer.v3 import raw_buffer_pb2
+from envoy.config.core.v3 import address_pb2, protocol_pb2
+from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from envoy.type.v3 import percent_pb2
-from google.protobuf import struct_pb2
 
 from atoll.planes.mesh.model.snapshot import Resource, Type
 from atoll.planes.mesh.model.world import Choices, Face
-from atoll.planes.mesh.policy.compiler import messages, names
-from atoll.planes.mesh.policy.compiler.outbound.assignments import MUTUAL, TLS_MODE
+from atoll.planes.mesh.policy.compiler import messages
+from atoll.planes.mesh.policy.compiler.outbound import assignments, balancing, limits, transports
 from atoll.planes.mesh.policy.compiler.outbound.targets import Target
-from atoll.planes.mesh.policy.compiler.security import tls
-from atoll.resources.mesh import proxy
-from atoll.resources.mesh.clients import spiffe_id
-from atoll.resources.mesh.services import Protocol
+from atoll.planes.mesh.policy.compiler.routing import destinations
+from atoll.resources.mesh.documents.destination_rule import (
+    ClientTls,
+    HttpPool,
+    LoadBalancer,
+    TcpPool,
+    TrafficPolicy,
+)
+from atoll.resources.mesh.services import Protocol, Resolution
 
-HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-_RAW = "envoy.transport_sockets.raw_buffer"
+HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+PASSTHROUGH: Final = "passthrough"  # to the address that was dialled, where traffic is intercepted
+_KEEPALIVE_IDLE_S = 300.0  # of a connection in use, until it is probed
+
+Cluster = cluster_pb2.Cluster
+Options = http_protocol_options_pb2.HttpProtocolOptions
 
 
-def cluster(target: Target, face: Face, choices: Choices) -> Resource:
-    port = face.service.port(target.port)
-    protocol = port.protocol if port is not None else Protocol.TCP
-    message = cluster_pb2.Cluster(
+def cluster(
+    target: Target, face: Face, policy: TrafficPolicy, choices: Choices, documents: tuple[str, ...] = ()
+) -> Resource:
+    """Of ``target``, a port or subset of ``face``, for which ``policy`` holds."""
+    pool = policy.connectionPool
+    tcp = (pool.tcp if pool is not None else None) or TcpPool()
+    message = Cluster(
         name=target.name,
-        type=cluster_pb2.Cluster.EDS,
-        eds_cluster_config=cluster_pb2.Cluster.EdsClusterConfig(eds_config=messages.from_ads()),
-        connect_timeout=messages.duration(choices.connect_timeout_s),
-        common_lb_config=cluster_pb2.Cluster.CommonLbConfig(
-            healthy_panic_threshold=percent_pb2.Percent(value=choices.panic_percent)
-        ),
+        connect_timeout=messages.duration(tcp.connectTimeout or choices.connect_timeout_s),
+        circuit_breakers=limits.circuit_breakers(policy),
     )
+    refers = _set_discovery(message, target, face, policy)
+    _set_panic(message, policy, choices)
+    if policy.outlierDetection is not None:
+        message.outlier_detection.CopyFrom(limits.outlier_detection(policy.outlierDetection))
+    _set_keepalive(message, tcp)
+    protocol = transports.protocol_of(face, target.ref.port)
     if protocol.is_http:
-        message.typed_extension_protocol_options[HTTP_OPTIONS].CopyFrom(messages.packed(_http(protocol)))
-    if face.mutual_tls and choices.mutual_tls and not face.service.external:
-        message.transport_socket_matches.extend(_transports(target, face, choices, _alpns(protocol)))
-    return messages.sealed(Type.CLUSTER, message, ((Type.ENDPOINTS, target.name),))
+        http = (pool.http if pool is not None else None) or HttpPool()
+        options = _http_options(protocol, http, tcp, policy.tls)
+        message.typed_extension_protocol_options[HTTP_OPTIONS].CopyFrom(messages.packed(options))
+    transports.set_transport(message, target.ref, face, policy.tls, choices)
+    return messages.sealed(Type.CLUSTER, message, refers, documents)
 
 
-def _http(protocol: Protocol) -> http_protocol_options_pb2.HttpProtocolOptions:
-    explicit = http_protocol_options_pb2.HttpProtocolOptions.ExplicitHttpConfig()
-    if protocol is Protocol.HTTP:
-        explicit.http_protocol_options.CopyFrom(protocol_pb2.Http1ProtocolOptions())
+def missing() -> Resource:
+    """What stands for destinations that are not there: nobody, so that a request is answered 503."""
+    name = destinations.MISSING.cluster
+    message = Cluster(
+        name=name,
+        type=Cluster.STATIC,
+        connect_timeout=messages.duration(1),
+        load_assignment=endpoint_pb2.ClusterLoadAssignment(cluster_name=name),
+    )
+    return messages.sealed(Type.CLUSTER, message)
+
+
+def passthrough(choices: Choices) -> Resource:
+    """Whatever address was dialled, as it was dialled."""
+    message = Cluster(
+        name=PASSTHROUGH,
+        type=Cluster.ORIGINAL_DST,
+        lb_policy=Cluster.CLUSTER_PROVIDED,
+        connect_timeout=messages.duration(choices.connect_timeout_s),
+        circuit_breakers=limits.circuit_breakers(TrafficPolicy()),
+    )
+    options = Options(use_downstream_protocol_config=_as_called())
+    message.typed_extension_protocol_options[HTTP_OPTIONS].CopyFrom(messages.packed(options))
+    return messages.sealed(Type.CLUSTER, message)
+
+
+def is_by_eds(face: Face, policy: TrafficPolicy) -> bool:
+    return face.service.resolution in (Resolution.EDS, Resolution.STATIC) and not _is_passthrough(policy)
+
+
+def _is_passthrough(policy: TrafficPolicy) -> bool:
+    return policy.loadBalancer is not None and policy.loadBalancer.simple == "PASSTHROUGH"
+
+
+def _set_discovery(
+    message: Any, target: Target, face: Face, policy: TrafficPolicy
+) -> tuple[tuple[Type, str], ...]:
+    balancer = policy.loadBalancer or LoadBalancer()
+    if _is_passthrough(policy) or face.service.resolution is Resolution.NONE:
+        message.type = Cluster.ORIGINAL_DST
+        message.lb_policy = Cluster.CLUSTER_PROVIDED
+        return ()
+    balancing.set_balancer(message, balancer)
+    if target.spread is not None and target.spread.shares:
+        message.common_lb_config.locality_weighted_lb_config.SetInParent()
+    if face.service.resolution is Resolution.DNS:
+        message.type = Cluster.STRICT_DNS
+        message.dns_lookup_family = Cluster.V4_PREFERRED
+        message.load_assignment.CopyFrom(_named(target, face))
+        return ()
+    message.type = Cluster.EDS
+    message.eds_cluster_config.eds_config.CopyFrom(messages.from_ads())
+    return ((Type.ENDPOINTS, target.name),)
+
+
+def _named(target: Target, face: Face) -> Any:
+    """Endpoints that are names, to be looked up by the client."""
+    result = endpoint_pb2.ClusterLoadAssignment(cluster_name=target.name)
+    chosen = [each for each in face.service.endpoints if assignments.belongs(each, target)]
+    members = [assignments.member(each, target.ref.port) for each in chosen]
+    result.endpoints.append(endpoint_components_pb2.LocalityLbEndpoints(lb_endpoints=members))
+    return result
+
+
+def _set_panic(message: Any, policy: TrafficPolicy, choices: Choices) -> None:
+    said = policy.outlierDetection
+    percent = choices.panic_percent
+    if said is not None and said.minHealthPercent is not None:
+        percent = float(said.minHealthPercent)
+    message.common_lb_config.healthy_panic_threshold.CopyFrom(percent_pb2.Percent(value=percent))
+
+
+def _set_keepalive(message: Any, tcp: TcpPool) -> None:
+    said = tcp.tcpKeepalive
+    keepalive = address_pb2.TcpKeepalive()
+    keepalive.keepalive_time.value = _whole(said.time if said is not None else None, _KEEPALIVE_IDLE_S)
+    if said is not None and said.interval is not None:
+        keepalive.keepalive_interval.value = _whole(said.interval, 1.0)
+    if said is not None and said.probes is not None:
+        keepalive.keepalive_probes.value = said.probes
+    message.upstream_connection_options.tcp_keepalive.CopyFrom(keepalive)
+
+
+def _whole(seconds: float | None, otherwise: float) -> int:
+    return max(1, round(otherwise if seconds is None else seconds))
+
+
+def _http_options(protocol: Protocol, http: HttpPool, tcp: TcpPool, said: ClientTls | None) -> Any:
+    options = Options()
+    common = options.common_http_protocol_options
+    if http.idleTimeout is not None:
+        common.idle_timeout.CopyFrom(messages.duration(http.idleTimeout))
+    if http.maxRequestsPerConnection:
+        common.max_requests_per_connection.value = http.maxRequestsPerConnection
+    if tcp.maxConnectionDuration is not None:
+        common.max_connection_duration.CopyFrom(messages.duration(tcp.maxConnectionDuration))
+    if transports.asks_for_server_name(said):
+        options.upstream_http_protocol_options.auto_sni = True
+        options.upstream_http_protocol_options.auto_san_validation = not (said and said.insecureSkipVerify)
+    http2 = protocol_pb2.Http2ProtocolOptions()
+    if http.maxConcurrentStreams:
+        http2.max_concurrent_streams.value = http.maxConcurrentStreams
+    if http.useClientProtocol:
+        options.use_downstream_protocol_config.CopyFrom(_as_called())
+    elif protocol is Protocol.HTTP and http.h2UpgradePolicy != "UPGRADE":
+        options.explicit_http_config.http_protocol_options.SetInParent()
     else:
-        explicit.http2_protocol_options.CopyFrom(protocol_pb2.Http2ProtocolOptions())
-    return http_protocol_options_pb2.HttpProtocolOptions(explicit_http_config=explicit)
+        options.explicit_http_config.http2_protocol_options.CopyFrom(http2)
+    return options
 
 
-def _transports(target: Target, face: Face, choices: Choices, alpns: Sequence[str]) -> list[Any]:
-    namespace = face.service.namespace
-    peers = [spiffe_id(choices.trust_domain, namespace, account) for account in face.accounts]
-    mutual = struct_pb2.Struct(fields={TLS_MODE: struct_pb2.Value(string_value=MUTUAL)})
-    return [
-        cluster_pb2.Cluster.TransportSocketMatch(
-            name="mutual",
-            match=mutual,
-            transport_socket=tls.mesh_upstream(
-                names.outbound_sni(target.host, target.port, target.subset), peers, alpns
-            ),
-        ),
-        cluster_pb2.Cluster.TransportSocketMatch(
-            name="plain",
-            match=struct_pb2.Struct(),
-            transport_socket=base_pb2.TransportSocket(
-                name=_RAW, typed_config=messages.packed(raw_buffer_pb2.RawBuffer())
-            ),
-        ),
-    ]
-
-
-def _alpns(protocol: Protocol) -> tuple[str, ...]:
-    """What the peer may select: only what this cluster is going to speak."""
-    if protocol is Protocol.HTTP:
-        return (proxy.MESH_ALPN, "http/1.1")
-    return (proxy.MESH_ALPN, "h2") if protocol.is_http else (proxy.MESH_ALPN,)
+def _as_called() -> Any:
+    result = Options.UseDownstreamHttpConfig()
+    result.http_protocol_options.SetInParent()
+    result.http2_protocol_options.SetInParent()
+    return result

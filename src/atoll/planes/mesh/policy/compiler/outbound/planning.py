@@ -1,25 +1,39 @@
 """The plan of a client's outbound side: everything but load assignments.
 
-Rule: made of the client, the faces of services and the mesh-wide choices; while these are the same objects the plan is the
-same object, and a change of endpoints never gets here.
+Rule: made of the client, the faces of services, the documents and the mesh-wide choices; while these are the same objects
+the plan is the same object, and a change of endpoints never gets here. A cluster is in it because something leads to it:
+what nothing leads to costs the client memory and is not sent.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from atoll.planes.mesh.model.snapshot import Resource
-from atoll.planes.mesh.model.world import World
+from atoll.planes.mesh.model.world import Face, World
 from atoll.planes.mesh.policy.compiler import names
 from atoll.planes.mesh.policy.compiler.memo import Memo
-from atoll.planes.mesh.policy.compiler.outbound import clusters, hosts, listeners, routes
-from atoll.planes.mesh.policy.compiler.outbound.routes import VirtualHost
-from atoll.planes.mesh.policy.compiler.outbound.targets import Target, Targets
+from atoll.planes.mesh.policy.compiler.outbound import (
+    balancing,
+    clusters,
+    entrances,
+    hosts,
+    scope,
+)
+from atoll.planes.mesh.policy.compiler.outbound.targets import Spread, Target, Targets
 from atoll.planes.mesh.policy.compiler.parts import by_name
-from atoll.resources.mesh.clients import Client
+from atoll.planes.mesh.policy.compiler.routing import destinations, scene, virtual_hosts
+from atoll.planes.mesh.policy.compiler.routing.scene import Ref, Stage
+from atoll.planes.mesh.policy.compiler.routing.virtual_hosts import Called, VirtualHost
+from atoll.planes.mesh.policy.compiler.telemetry import NOT_OBSERVED
+from atoll.resources.mesh.clients import Capture, Client
+from atoll.resources.mesh.documents.destination_rule import DestinationRule, TrafficPolicy
+from atoll.resources.mesh.documents.kinds import Kind
+
+_NO_POLICY = TrafficPolicy()
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -28,43 +42,137 @@ class Plan(msgspec.Struct, frozen=True):
     targets: Targets
     clusters: Mapping[str, Resource]
     routes: Mapping[str, Resource]
-    listeners: Mapping[str, Resource]
     virtual_hosts: tuple[VirtualHost, ...] = ()
     problems: tuple[str, ...] = ()
 
 
-class View(msgspec.Struct, frozen=True):
-    """What of a client its outbound side depends on; hashable, so that clients that differ in other things share."""
-
-    namespace: str
-    http_port: int
-    http_path: str
-
-
 def plan_for(world: World, client: Client, memo: Memo) -> Plan:
-    view = View(client.namespace, client.http_port, client.http_path)
-    return memo.piece(("plan", view), (world.faces, world.choices), lambda: _plan(world, client, memo))
+    """Everything but listeners, which tell who the client is to those who observe it."""
+    keys = _keys(world, client, memo)
+    inputs = (world.faces, world.policies, world.choices)
+    return memo.piece(("plan", keys), inputs, functools.partial(_plan, world, client, keys, memo))
 
 
-def _plan(world: World, client: Client, memo: Memo) -> Plan:
-    domains = hosts.domains(world.faces, client.namespace, world.choices.domain)
-    targets: list[Target] = []
-    made: list[Resource] = []
-    virtual: list[VirtualHost] = []
-    for host in sorted(world.faces):
-        face = world.faces[host]
-        for port in face.service.ports:
-            target = Target(host, port.number)
-            targets.append(target)
-            make = functools.partial(clusters.cluster, target, face, world.choices)
-            made.append(memo.piece(("cluster", target), (face, world.choices), make))
-            called = domains.get((host, port.number))
-            if called:
-                virtual.append(routes.to_service(names.virtual_host(host, port.number), called, target.name))
-    return Plan(
-        Targets(tuple(targets)),
-        by_name(made),
-        by_name([routes.configuration(names.HTTP_ROUTES, [*virtual, routes.refused()])]),
-        by_name([listeners.http(client)]),
-        tuple(virtual),
+def listeners_for(world: World, client: Client, memo: Memo) -> Mapping[str, Resource]:
+    inputs = (world.faces, world.policies, world.choices)
+    key = ("listeners", msgspec.msgpack.encode(client, order="deterministic"))
+    return memo.piece(key, inputs, functools.partial(_listeners, world, client))
+
+
+def _listeners(world: World, client: Client) -> Mapping[str, Resource]:
+    observed = entrances.observed_by(world, client)
+    return by_name(list(entrances.of(world, client, scope.visible(world, client), observed).listeners))
+
+
+class _Keys(msgspec.Struct, frozen=True):
+    """Of what a client's outbound side depends on: equal for clients that differ in nothing but what is asked of them,
+    so that they share it. ``caller``: of what single routes depend on.
+    """
+
+    caller: bytes
+    view: bytes
+
+
+def _keys(world: World, client: Client, memo: Memo) -> _Keys:
+    told_apart = memo.piece(("told apart",), (world.policies,), lambda: _tells_apart(world))
+    labels = (client.labels, client.service) if told_apart else ()
+    caller = (scene.namespace_of(client), labels)
+    outbound = [(one.host, one.service_port, one.port, one.path) for one in client.outbound]
+    view = (client.locality, client.capture, client.http_port, client.http_path, outbound, client.uses)
+    encode = functools.partial(msgspec.msgpack.encode, order="deterministic")
+    return _Keys(encode(caller), encode((caller, view)))
+
+
+def _tells_apart(world: World) -> bool:
+    """Whether some document about callers tells them apart by labels (the label ``app`` is the service)."""
+    policies = world.policies
+    return any(
+        one.spec.workloadSelector is not None
+        for kind in (Kind.DESTINATION_RULE, Kind.SIDECAR)
+        for one in policies.of_kind(kind)
+    ) or any(
+        match.sourceLabels
+        for one in policies.of_kind(Kind.VIRTUAL_SERVICE)
+        for rule in (*one.spec.http, *one.spec.tls, *one.spec.tcp)
+        for match in rule.match
     )
+
+
+def _plan(world: World, client: Client, keys: _Keys, memo: Memo) -> Plan:
+    seen = scope.visible(world, client)
+    others = _hosts_of_documents(world, client, seen)
+    entered = entrances.of(world, client, seen, NOT_OBSERVED)
+    fallback = entrances.fallback_host(world, client)
+    refs = dict.fromkeys(entered.refs)
+    virtual: list[VirtualHost] = []
+    tables: list[Resource] = []
+    for name, called in _tables(world, client, seen, others).items():
+        made = [
+            virtual_hosts.virtual_host(world, Stage(client, one.port), one, keys.caller, memo)
+            for one in called
+        ]
+        virtual += made
+        tables.append(virtual_hosts.configuration(name, [*made, fallback]))
+        refs.update(dict.fromkeys(ref for host in made for ref in host.refs))
+    found = [_cluster(world, client, ref, memo) for ref in sorted(refs) if ref != destinations.MISSING]
+    extra = [clusters.missing()] if destinations.MISSING in refs else []
+    if entered.passes:
+        extra.append(clusters.passthrough(world.choices))
+    problems = [problem for host in virtual for problem in host.problems]
+    return Plan(
+        Targets(tuple(target for target, by_eds, _ in found if by_eds)),
+        by_name([*(one for _, _, one in found), *extra]),
+        by_name([*tables, *entered.tables]),
+        tuple(virtual),
+        tuple(dict.fromkeys((*problems, *entered.problems))),
+    )
+
+
+def _tables(
+    world: World, client: Client, seen: Mapping[str, Face], others: Iterable[str]
+) -> Mapping[str, list[Called]]:
+    """What is called by the name of the route configuration that says so."""
+    namespace, domain = scene.namespace_of(client), world.choices.domain
+    if client.capture is Capture.REDIRECT:
+        by_port = hosts.by_port(seen, others, namespace, domain)
+        return {str(port): called for port, called in by_port.items()}
+    return {names.HTTP_ROUTES: hosts.by_host(seen, others, namespace, domain)}
+
+
+def _hosts_of_documents(world: World, client: Client, seen: Mapping[str, Face]) -> list[str]:
+    """Hosts that VirtualServices route and no service has."""
+    found: dict[str, None] = {}
+    namespace = scene.namespace_of(client)
+    for document in world.policies.virtual_services(namespace):
+        for name in document.spec.hosts if document.spec.http else ():
+            candidates = world.policies.candidates(name, document.namespace)
+            if "*" not in name and not any(host in world.faces for host in candidates):
+                found[candidates[-1] if "." in name else candidates[0]] = None
+    return sorted(host for host in found if host not in seen)
+
+
+def _cluster(world: World, client: Client, ref: Ref, memo: Memo) -> tuple[Target, bool, Resource]:
+    face = world.faces[ref.host]
+    rule = scene.rule_for(world, face, client)
+    documents = rule.documents if rule is not None else ()
+    policy = rule.spec.traffic_policy(ref.port, ref.subset) if rule is not None else _NO_POLICY
+    target = _target(world, client, face, ref, rule.spec if rule is not None else None, policy)
+    shaped = rule.names if rule is not None else ()
+    made = memo.piece(
+        ("cluster", target, shaped),
+        (face, world.choices, *documents),
+        functools.partial(clusters.cluster, target, face, policy, world.choices, shaped),
+    )
+    return target, clusters.is_by_eds(face, policy), made
+
+
+def _target(
+    world: World, client: Client, face: Face, ref: Ref, rule: DestinationRule | None, policy: TrafficPolicy
+) -> Target:
+    subset = rule.subset(ref.subset) if rule is not None and ref.subset else None
+    labels = tuple(sorted(subset.labels.items())) if subset is not None else ()
+    spread: Spread | None = None
+    if face.localities:
+        own = world.policies.workload(client).labels
+        spread = balancing.spread_for(policy, client, own)
+    return Target(ref, labels, spread)

@@ -1,0 +1,97 @@
+"""Calls that are no HTTP: where a connection goes.
+
+Rule: decided when the connection opens, by VirtualServices (``tcp``, and ``tls`` by server name) or else to the service
+itself. What a protocol's own filter routes comes from ``protocols``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from atoll.planes.mesh.model.world import Face
+from atoll.planes.mesh.policy.compiler.protocols import streams
+from atoll.planes.mesh.policy.compiler.routing import destinations
+from atoll.planes.mesh.policy.compiler.routing.scene import Ref, Scene
+from atoll.resources.mesh import hosts
+from atoll.resources.mesh.documents.kinds import Document
+from atoll.resources.mesh.documents.virtual_service import (
+    MESH,
+    L4Match,
+    RouteDestination,
+    VirtualService,
+)
+
+
+class Branch(NamedTuple):
+    """Connections with one of these server names (none: all others), to these destinations by weight."""
+
+    server_names: tuple[str, ...]
+    legs: tuple[tuple[str, int], ...]
+    source: str
+
+
+def branches(scene: Scene, face: Face, port: int) -> list[Branch]:
+    """Of connections to ``port`` of ``face``, the ones with server names first."""
+    found: list[Branch] = []
+    documents = scene.world.policies.virtual_services_for(face.host, scene.stage.namespace)[:1]
+    for document in documents:
+        scene.documents[str(document.key)] = None
+        found += _by_name(scene, document, face)
+        found += _by_port(scene, document)
+    if not any(not branch.server_names for branch in found):
+        ref = Ref(face.host, port)
+        scene.refs[ref] = None
+        found.append(Branch((), ((ref.cluster, 1),), face.host))
+    return found
+
+
+def proxy(branch: Branch) -> Any:
+    return streams.proxy_to(branch.source, branch.legs)
+
+
+def _by_name(scene: Scene, document: Document[VirtualService], face: Face) -> list[Branch]:
+    found = []
+    taken: set[str] = set()
+    for rule in document.spec.tls:
+        names: list[str] = []
+        for match in rule.match:
+            if _concerns(scene, document, match):
+                names += [name for name in match.sniHosts if name not in taken]
+                taken.update(names)
+        if names:
+            found.append(Branch(tuple(names), _legs(scene, document, rule.route), str(document.key)))
+    return found
+
+
+def _by_port(scene: Scene, document: Document[VirtualService]) -> list[Branch]:
+    for rule in document.spec.tcp:
+        if not rule.match or any(_concerns(scene, document, match) for match in rule.match):
+            return [Branch((), _legs(scene, document, rule.route), str(document.key))]
+    return []
+
+
+def _legs(
+    scene: Scene, document: Document[VirtualService], route: Sequence[RouteDestination]
+) -> tuple[tuple[str, int], ...]:
+    found = []
+    for each in route:
+        ref = destinations.resolve(scene, document.key, each.destination)
+        weight = 1 if len(route) == 1 else each.weight
+        if weight:
+            found.append((ref.cluster, weight))
+    return tuple(found)
+
+
+def _concerns(scene: Scene, document: Document[VirtualService], match: L4Match) -> bool:
+    client = scene.stage.client
+    if match.port is not None and match.port != scene.stage.port:
+        return False
+    if match.sourceNamespace and hosts.namespace_of(match.sourceNamespace) != scene.stage.namespace:
+        return False
+    labels = scene.world.policies.workload(client).labels if match.sourceLabels else {}
+    if any(labels.get(name) != value for name, value in match.sourceLabels.items()):
+        return False
+    said = match.gateways or document.spec.gateways or (MESH,)
+    spelled = [each if each == MESH or "/" in each else f"{document.namespace}/{each}" for each in said]
+    return any(each in scene.stage.gateways for each in spelled)
