@@ -152,12 +152,16 @@ def _hosts_of_documents(world: World, client: Client, seen: Mapping[str, Face]) 
 
 
 def _cluster(world: World, client: Client, ref: Ref, memo: Memo) -> tuple[Target, bool, Resource]:
+    """With whether its endpoints come by EDS."""
     face = world.faces[ref.host]
     rule = scene.rule_for(world, face, client)
-    documents = rule.documents if rule is not None else ()
+    documents, shaped = (rule.documents, rule.names) if rule is not None else ((), ())
     policy = rule.spec.traffic_policy(ref.port, ref.subset) if rule is not None else _NO_POLICY
-    target = _target(world, client, face, ref, rule.spec if rule is not None else None, policy)
-    shaped = rule.names if rule is not None else ()
+    labels = _labels(rule.spec, ref.subset) if rule is not None else ()
+    spread: Spread | None = None
+    if face.localities:
+        spread = balancing.spread_for(policy, client, world.policies.workload(client).labels)
+    target = Target(ref, labels, spread)
     made = memo.piece(
         ("cluster", target, shaped),
         (face, world.choices, *documents),
@@ -166,13 +170,6 @@ def _cluster(world: World, client: Client, ref: Ref, memo: Memo) -> tuple[Target
     return target, clusters.is_by_eds(face, policy), made
 
 
-def _target(
-    world: World, client: Client, face: Face, ref: Ref, rule: DestinationRule | None, policy: TrafficPolicy
-) -> Target:
-    subset = rule.subset(ref.subset) if rule is not None and ref.subset else None
-    labels = tuple(sorted(subset.labels.items())) if subset is not None else ()
-    spread: Spread | None = None
-    if face.localities:
-        own = world.policies.workload(client).labels
-        spread = balancing.spread_for(policy, client, own)
-    return Target(ref, labels, spread)
+def _labels(rule: DestinationRule, subset: str) -> tuple[tuple[str, str], ...]:
+    found = rule.subset(subset) if subset else None
+    return tuple(sorted(found.labels.items())) if found is not None else ()
