@@ -1,0 +1,108 @@
+"""Incremental discovery: requests say what changed in what a client wants, responses what changed in what there is.
+
+Rules (xDS protocol, "Incremental"):
+
+- a nonce only tells which response is accepted or refused; subscriptions count whatever nonce they come with (trap 3);
+- the first request of a type without names subscribes to the wildcard; later ones say so by ``*`` (trap 5);
+- a name that is subscribed to is answered, though the client was sent it before: it may have forgotten (trap 7). What
+  does not exist is answered by a removal; so is, while the wildcard is held, a name that is taken back, if it does not
+  exist. Taking back what was never asked for is nothing (trap 8);
+- a client that comes back says which versions it has: it is sent the differences, and removals of what vanished.
+  What vanished while it was away may be in use by its listeners and routes of before; so clusters are taken away only
+  when these are known to be the present ones, or said nothing for ``ack_s_max``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from atoll.wire.xds import messages
+from atoll.wire.xds.messages import WILDCARD, DeltaRequest
+from atoll.wire.xds.shelf import NO_OFFERS, Offer, Offers, ghost
+from atoll.wire.xds.stream import REFERRERS, Change, Fact, Stream
+from atoll.wire.xds.track import Flight, Track
+
+
+class Delta(Stream):
+    def on_request(self, request: DeltaRequest, now_s: float) -> list[Fact]:
+        """Raises EXHAUSTED: more is asked for than a stream may."""
+        track = self._track(request.type_url)
+        facts = self._answered(track, request.nonce, request.error, now_s) if request.nonce else []
+        first = not track.subscribed
+        if first:
+            track.subscribed = True
+            track.asked_s = now_s
+            track.wildcard = not request.subscribe
+            self._come_back(track, request.initial)
+        self._subscribe(track, request.subscribe, first)
+        if request.unsubscribe:
+            self._unsubscribe(track, request.unsubscribe)
+        return facts
+
+    def _subscribe(self, track: Track, named: tuple[str, ...], first: bool) -> None:
+        if not named:
+            return
+        track.settled = None
+        names = [name for name in named if name != WILDCARD]
+        if len(names) < len(named):
+            track.wildcard = True
+        if names:
+            track.subscribe(names)
+            track.absent.difference_update(names)
+            if not first:
+                track.wanted.update(names)
+            self._check_names(track)
+
+    def _unsubscribe(self, track: Track, named: tuple[str, ...]) -> None:
+        track.settled = None
+        if WILDCARD in named and track.wildcard:
+            track.wildcard = False
+            track.forget([name for name in track.sent if name not in track.names])
+        known = [name for name in named if name in track.names]
+        track.unsubscribe(known)
+        if track.wildcard:
+            track.wanted.update(known)
+
+    def _come_back(self, track: Track, initial: Mapping[str, str]) -> None:
+        if not initial:
+            return
+        offers = self.goal.of(track.type_url) if self.goal is not None else NO_OFFERS
+        has: dict[str, Offer] = {}
+        for name, version in initial.items():
+            offer = offers.get(name)
+            has[name] = offer if offer is not None and offer.version == version else ghost(name, version)
+        track.believe(has)
+        track.answered = True
+
+    def _needed(self, type_url: str, now_s: float) -> set[str]:
+        needed = super()._needed(type_url, now_s)
+        track = self.tracks[type_url]
+        if any(self._may_refer_to_anything(self.tracks[each], track, now_s) for each in REFERRERS[type_url]):
+            needed.update(name for name, offer in track.sent.items() if offer.is_ghost)
+        return needed
+
+    def _may_refer_to_anything(self, referrer: Track, to: Track, now_s: float) -> bool:
+        """Nobody knows to what the client's resources of a type refer, or not yet whether it has any."""
+        if referrer.subscribed:
+            return any(offer.is_ghost for offer in referrer.may_have())
+        until_s = to.asked_s + self.limits.ack_s_max
+        self._look_again(until_s)
+        return now_s < until_s
+
+    def _flight(self, track: Track, change: Change, offers: Offers, now_s: float) -> Flight | None:
+        removed = (*change.gone, *_missing(track, offers))
+        begun = track.answered or not track.wildcard
+        if not change.offers and not removed and begun:
+            return None
+        return Flight(self._new_nonce(), self._first_of(change.offers), now_s, removed)
+
+    def _encode(self, track: Track, flight: Flight) -> bytes:
+        entries = [offer.delta_entry() for offer in flight.offers.values()]
+        return messages.delta_response(track.type_url, flight.nonce, entries, flight.removed)
+
+
+def _missing(track: Track, offers: Offers) -> list[str]:
+    """Names that are to be answered, are not there, and were not there before."""
+    untold = [name for name in track.names if name not in track.absent]
+    asked = {*untold, *track.wanted}
+    return sorted(name for name in asked if name not in offers and name not in track.sent)

@@ -1,0 +1,169 @@
+"""What all streams of a server have in common: resources as they are offered, each encoded once.
+
+Rule: an ``Offer`` is known by type, name and version, and there is one object for each, so that streams compare by
+identity and keep references instead of copies. Offers live as long as a ``Goal`` or a stream has them.
+
+An update of a cluster makes Envoy warm it anew, for which it needs the cluster's endpoints again, changed or not, and
+does not always ask (spec of the mesh, trap 11). So the version of endpoints covers the versions of the clusters that
+refer to them: a client that comes back with new clusters and endpoints of before is told them again.
+
+The version of a set of resources, for state-of-the-world, is the sum of its resources' marks: the same content has the
+same version on each server and after each start, and a change of one among thousands costs one addition. Marks are
+cut-off hashes, not proof against someone who chooses contents to collide; the contents are the operator's own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from weakref import WeakValueDictionary
+
+from atoll.wire.xds import messages
+from atoll.wire.xds.snapshot import Resource, Snapshot, Type
+
+MAPPINGS_MAX = 64
+"""Mappings that several snapshots may share, whose offers are remembered while nobody holds them."""
+
+_MARK_BYTES = 8
+_MARK_MASK = (1 << 8 * _MARK_BYTES) - 1
+
+
+class Offer:
+    """A resource under the version that clients are told."""
+
+    __slots__ = (
+        "__weakref__",
+        "_delta_entry",
+        "_entry",
+        "is_ghost",
+        "mark",
+        "name",
+        "refers",
+        "resource",
+        "version",
+    )
+
+    def __init__(self, resource: Resource, version: str) -> None:
+        self.resource = resource
+        self.name = resource.name
+        self.version = version
+        self.refers = resource.refers
+        self.is_ghost = not resource.body  # known by what a client says that it has, and by no more
+        self.mark = mark_of(resource.name, version)
+        self._entry = b""
+        self._delta_entry = b""
+
+    def entry(self) -> bytes:
+        """What a state-of-the-world response says of it."""
+        if not self._entry:
+            self._entry = messages.entry_of(self.resource)
+        return self._entry
+
+    def delta_entry(self) -> bytes:
+        """What an incremental response says of it."""
+        if not self._delta_entry:
+            self._delta_entry = messages.delta_entry_of(self.resource, self.version)
+        return self._delta_entry
+
+
+def ghost(name: str, version: str) -> Offer:
+    """What a client that came back has of before; nobody knows its content, or to what it refers."""
+    return Offer(Resource(Type.CLUSTER, name, b"", version), version)
+
+
+class Offers(dict[str, Offer]):
+    """Of one type, by name; never changed once they are made."""
+
+    __slots__ = ("_names",)
+
+    def __init__(self, offers: Mapping[str, Offer]) -> None:
+        super().__init__(offers)
+        self._names: frozenset[str] | None = None
+
+    @property
+    def names(self) -> frozenset[str]:
+        """One set for all streams that ask for everything by name."""
+        if self._names is None:
+            self._names = frozenset(self)
+        return self._names
+
+
+NO_OFFERS = Offers({})
+
+
+def mark_of(name: str, version: str) -> int:
+    digest = hashlib.blake2b(f"{name}\0{version}".encode(), digest_size=_MARK_BYTES).digest()
+    return int.from_bytes(digest, "big")
+
+
+def version_of(offers: Iterable[Offer]) -> str:
+    """The version of a set."""
+    return f"{sum(offer.mark for offer in offers) & _MARK_MASK:016x}"
+
+
+class Goal:
+    """What a client shall have: a snapshot as offers. ``of`` is empty for types that no snapshot has."""
+
+    __slots__ = ("_offers", "snapshot")
+
+    def __init__(self, snapshot: Snapshot, offers: Mapping[str, Offers]) -> None:
+        self.snapshot = snapshot
+        self._offers = offers
+
+    def of(self, type_url: str) -> Offers:
+        return self._offers.get(type_url, NO_OFFERS)
+
+
+class Shelf:
+    """Makes goals of snapshots."""
+
+    def __init__(self) -> None:
+        self._offers: WeakValueDictionary[tuple[Type, str, str], Offer] = WeakValueDictionary()
+        # by the identities of the mappings that they were made of, which are kept alive beside them
+        self._made: dict[tuple[int, ...], tuple[tuple[object, ...], Offers]] = {}
+
+    def goal(self, snapshot: Snapshot) -> Goal:
+        offers = {kind.value: self._plain(snapshot.of(kind)) for kind in Type if kind is not Type.ENDPOINTS}
+        offers[Type.ENDPOINTS.value] = self._endpoints(snapshot)
+        return Goal(snapshot, offers)
+
+    def _plain(self, resources: Mapping[str, Resource]) -> Offers:
+        key = (id(resources),)
+        if key not in self._made:
+            offers = Offers({name: self._offer(one, one.version) for name, one in resources.items()})
+            self._remember(key, (resources,), offers)
+        return self._made[key][1]
+
+    def _endpoints(self, snapshot: Snapshot) -> Offers:
+        key = (id(snapshot.endpoints), id(snapshot.clusters))
+        if key not in self._made:
+            covered = self._covered(snapshot)
+            offers = Offers(
+                {
+                    name: self._offer(one, f"{one.version}.{covered.get(name, 0):016x}")
+                    for name, one in snapshot.endpoints.items()
+                }
+            )
+            self._remember(key, (snapshot.endpoints, snapshot.clusters), offers)
+        return self._made[key][1]
+
+    def _covered(self, snapshot: Snapshot) -> Mapping[str, int]:
+        """By name of endpoints: the marks of all clusters that refer to them."""
+        covered: dict[str, int] = {}
+        for cluster in self._plain(snapshot.clusters).values():
+            for kind, name in cluster.refers:
+                if kind is Type.ENDPOINTS:
+                    covered[name] = covered.get(name, 0) + cluster.mark & _MARK_MASK
+        return covered
+
+    def _offer(self, resource: Resource, version: str) -> Offer:
+        key = (resource.type, resource.name, version)
+        found = self._offers.get(key)
+        if found is None:
+            found = self._offers[key] = Offer(resource, version)
+        return found
+
+    def _remember(self, key: tuple[int, ...], made_of: tuple[object, ...], offers: Offers) -> None:
+        while len(self._made) >= MAPPINGS_MAX:
+            del self._made[next(iter(self._made))]
+        self._made[key] = (made_of, offers)
