@@ -55,11 +55,12 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """A client took a response, ``took_s`` after it was sent."""
+    """A client took the response with ``offers``, ``took_s`` after it was sent."""
 
     type_url: str
     nonce: str
     took_s: float
+    offers: Mapping[str, Offer]
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -88,6 +89,7 @@ class Stream(abc.ABC):
         self.limits = limits
         self.due_s = math.inf
         self.goal: Goal | None = None
+        self.sent_type = ""  # of the newest response
         self.tracks: dict[str, Track] = {kind.value: Track(kind.value) for kind in Type}
         self._fresh_s: dict[str, float] = {}  # clusters that the client did not have: when they were sent
         self._nonces = 0
@@ -120,10 +122,10 @@ class Stream(abc.ABC):
     def is_current(self) -> bool:
         """The client said that it has all that it asked for and shall have. To be asked after ``take`` gave None."""
         goal = self.goal
+        asked = [track for track in self.tracks.values() if track.subscribed]
         return goal is not None and all(
             track.settled is goal.of(track.type_url) and track.acknowledged and not track.refused
-            for track in self.tracks.values()
-            if track.subscribed
+            for track in asked
         )
 
     # ------------------------------------------------------------------------------------- for the two forms
@@ -150,7 +152,9 @@ class Stream(abc.ABC):
         """What a request with this nonce and this error says of the response with that nonce."""
         if error is None:
             flight = track.accept(nonce, now_s)
-            return [Accepted(track.type_url, nonce, now_s - flight.sent_s)] if flight is not None else []
+            if flight is None:
+                return []
+            return [Accepted(track.type_url, nonce, now_s - flight.sent_s, flight.offers)]
         refusal = track.refuse(nonce, error, now_s)
         if refusal is None:
             return []
@@ -189,6 +193,7 @@ class Stream(abc.ABC):
         before = track.sent
         data = self._encode(track, flight)
         track.launch(flight)
+        self.sent_type = track.type_url
         track.wanted.difference_update(flight.offers, flight.removed)
         track.settled = None
         if track.type_url == CLUSTER:

@@ -227,12 +227,22 @@ class Track:
         """Nothing is left to do for ``offers``; what is equal to what others have is shared with them."""
         self.settled = offers
         self.wanted.clear()
+        if self.refused:
+            self.refused = {
+                name: version for name, version in self.refused.items() if self._stands(name, version)
+            }
+            self.told.text = self.told.text if self.refused else ""
         if not self.refused and self.sent.keys() == offers.keys():
             same = self.accepted is self.sent
             self.sent = offers
             self.accepted = offers if same else self.accepted
             if self.names == offers.names:
                 self.names = offers.names
+
+    def _stands(self, name: str, version: str) -> bool:
+        """Whether a refusal still keeps something from the client."""
+        offer = (self.settled or NO_OFFERS).get(name)
+        return name in self.sent if offer is None else offer.version == version
 
     def may_retry_removals(self) -> None:
         """The world has changed: what would not go may go now."""

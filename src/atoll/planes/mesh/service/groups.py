@@ -1,0 +1,87 @@
+"""Groups of clients that are served the same bytes: one snapshot for all replicas of a service, and what is kept from them.
+
+Rule: a group's goal is replaced only by a snapshot that proved itself consistent; otherwise the last one goes on, and the
+group's problems say why. What its clients refuse is set aside (``policy.quarantine``) for the group alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from atoll.planes.mesh.model import snapshot as snapshots
+from atoll.planes.mesh.model.policies import Policies
+from atoll.planes.mesh.model.world import World
+from atoll.planes.mesh.policy.compiler import Compiled
+from atoll.planes.mesh.policy.quarantine import Quarantine, Refusal
+from atoll.resources.mesh.client_status import SetAside
+from atoll.resources.mesh.clients import Client
+from atoll.wire.xds.shelf import Goal, Offer, Shelf
+
+Compile = Callable[[World, Client], Compiled]
+
+
+class Stage(msgspec.Struct, frozen=True):
+    """A change that is tried on some clients first: those with these ids get the world after ``change``."""
+
+    name: str
+    change: Callable[[World], World]
+    nodes: frozenset[str]
+
+
+class Group:
+    """``members``: connections. ``idle_since_s``: since when it has none. ``seen_s``: when what made the goal was."""
+
+    def __init__(self, client: Client, stage: str, compile: Compile, shelf: Shelf) -> None:
+        self.client = client
+        self.stage = stage
+        self.goal: Goal | None = None
+        self.problems: tuple[str, ...] = ()
+        self.members = 0
+        self.idle_since_s = 0.0
+        self.seen_s = 0.0
+        self._compile = compile
+        self._shelf = shelf
+        self._quarantine = Quarantine()
+        self._world: World | None = None  # that was compiled last
+        self._served: Policies | None = None  # that the goal is of
+
+    @property
+    def aside(self) -> tuple[SetAside, ...]:
+        return self._quarantine.aside
+
+    def follow(self, world: World, seen_s: float) -> None:
+        """Make the goal one of ``world``, whose change was seen at ``seen_s``."""
+        if self._world is world:
+            return
+        policies = self._quarantine.policies(world.policies)
+        effective = world if policies is world.policies else world.with_policies(policies)
+        compiled = self._compile(effective, self.client)
+        self._world = world
+        self.problems = compiled.problems
+        if compiled.problems and snapshots.check(compiled.snapshot):
+            return
+        self._served = policies
+        if self.goal is None or compiled.snapshot != self.goal.snapshot:
+            self.goal = self._shelf.goal(compiled.snapshot)
+            self.seen_s = seen_s
+
+    def took(self, type_url: str, offers: Mapping[str, Offer]) -> None:
+        """A client of the group accepted these. Those that are still offered count for what they are made of now."""
+        if self.goal is None or self._served is None:
+            return
+        offered = self.goal.of(type_url)
+        shaped = [
+            offer.resource
+            for name, offer in offers.items()
+            if offer.resource.documents and offered.get(name) is offer
+        ]
+        self._quarantine.took(shaped, self._served)
+
+    def refused(self, refusal: Refusal) -> bool:
+        """Whether something was set aside, so that the goal is to be made again."""
+        if self._served is None or not self._quarantine.refused(refusal, self._served):
+            return False
+        self._world = None
+        return True
