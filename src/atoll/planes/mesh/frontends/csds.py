@@ -19,8 +19,8 @@ from atoll.planes.mesh.service.push import Push
 from atoll.planes.mesh.service.sessions import Session
 from atoll.resources.mesh.clients import Client
 from atoll.runtime.grpc_call import Call
-from atoll.runtime.peer import Peer
 from atoll.runtime.grpc_server import Route, streaming, unary
+from atoll.runtime.peer import Peer
 from atoll.wire.xds.messages import node_of
 from atoll.wire.xds.shelf import Offer
 from atoll.wire.xds.track import Track
