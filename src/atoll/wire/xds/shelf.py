@@ -15,7 +15,8 @@ cut-off hashes, not proof against someone who chooses contents to collide; the c
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import operator
+from collections.abc import Callable, Iterable, Mapping
 from weakref import WeakValueDictionary
 
 from atoll.wire.xds import messages
@@ -119,8 +120,7 @@ class Shelf:
 
     def __init__(self) -> None:
         self._offers: WeakValueDictionary[tuple[Type, str, str], Offer] = WeakValueDictionary()
-        # by the identities of the mappings that they were made of, which are kept alive beside them
-        self._made: dict[tuple[int, ...], tuple[tuple[object, ...], Offers]] = {}
+        self._made: list[tuple[tuple[object, ...], Offers]] = []  # with the very mappings they were made of
 
     def goal(self, snapshot: Snapshot) -> Goal:
         offers = {kind.value: self._plain(snapshot.of(kind)) for kind in Type if kind is not Type.ENDPOINTS}
@@ -128,24 +128,22 @@ class Shelf:
         return Goal(snapshot, offers)
 
     def _plain(self, resources: Mapping[str, Resource]) -> Offers:
-        key = (id(resources),)
-        if key not in self._made:
-            offers = Offers({name: self._offer(one, one.version) for name, one in resources.items()})
-            self._remember(key, (resources,), offers)
-        return self._made[key][1]
+        def make() -> Offers:
+            return Offers({name: self._offer(one, one.version) for name, one in resources.items()})
+
+        return self._once((resources,), make)
 
     def _endpoints(self, snapshot: Snapshot) -> Offers:
-        key = (id(snapshot.endpoints), id(snapshot.clusters))
-        if key not in self._made:
+        def make() -> Offers:
             covered = self._covered(snapshot)
-            offers = Offers(
+            return Offers(
                 {
                     name: self._offer(one, f"{one.version}.{covered.get(name, 0):016x}")
                     for name, one in snapshot.endpoints.items()
                 }
             )
-            self._remember(key, (snapshot.endpoints, snapshot.clusters), offers)
-        return self._made[key][1]
+
+        return self._once((snapshot.endpoints, snapshot.clusters), make)
 
     def _covered(self, snapshot: Snapshot) -> Mapping[str, int]:
         """By name of endpoints: the marks of all clusters that refer to them."""
@@ -163,7 +161,12 @@ class Shelf:
             found = self._offers[key] = Offer(resource, version)
         return found
 
-    def _remember(self, key: tuple[int, ...], made_of: tuple[object, ...], offers: Offers) -> None:
-        while len(self._made) >= MAPPINGS_MAX:
-            del self._made[next(iter(self._made))]
-        self._made[key] = (made_of, offers)
+    def _once(self, made_of: tuple[object, ...], make: Callable[[], Offers]) -> Offers:
+        """Offers of the same mappings are the same object."""
+        for known, offers in self._made:
+            if len(known) == len(made_of) and all(map(operator.is_, known, made_of)):
+                return offers
+        offers = make()
+        self._made.insert(0, (made_of, offers))
+        del self._made[MAPPINGS_MAX:]
+        return offers

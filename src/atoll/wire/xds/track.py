@@ -195,10 +195,8 @@ class Track:
         for offer in blamed:
             self.refused[offer.name] = offer.version
         if not named:
-            gone = flight.removed or (
-                name for name in self.accepted if flight.whole and name not in flight.offers
-            )
-            self.refused.update((name, NOT_THERE) for name in gone)
+            missing = [name for name in self.accepted if flight.whole and name not in flight.offers]
+            self.refused.update((name, NOT_THERE) for name in flight.removed or missing)
         if flight.taken:  # after all it was not: what was there before is not known any more
             self.accepted = without(self.accepted, [offer.name for offer in new])
         self.sent = self.accepted
