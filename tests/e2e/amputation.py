@@ -25,7 +25,11 @@ def cut(tree: Path, plane: str) -> list[str]:
             (tree / file).unlink()
             gone.append(file)
             modules.add(_module(file))
-    _drop_lines(tree / "pyproject.toml", rf"^{plane} = ")
+    project = tree / "pyproject.toml"
+    extra = re.search(rf"^{plane} = (.*)$", project.read_text(), re.MULTILINE)
+    for package in re.findall(r'"([A-Za-z0-9_.-]+)', extra[1]) if extra else ():
+        _drop_lines(tree / "docs/reference/dependencies.md", rf"^\| `{re.escape(package)}` \|")
+    _drop_lines(project, rf"^{plane} = ")
     _drop_lines(tree / "tests/unit/test_tidy.py", "|".join(re.escape(path) for path in gone))
     for mutant in (tree / "tests/mutants").glob("*.patch"):
         if any(path in mutant.read_text() for path in gone):
