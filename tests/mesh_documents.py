@@ -15,7 +15,7 @@ from typing import Any
 from hypothesis import strategies as st
 from msgspec import inspect
 
-from atoll.resources.mesh.documents import decoding, parts
+from atoll.resources.mesh.documents import decoding, grpc_route, http_route, parts
 from atoll.resources.mesh.documents.kinds import FORMS, Kind
 
 HOSTS = (
@@ -54,8 +54,11 @@ PATHS = ("/", "/api", "/api/v1/", "/a%20b", "/very/long/path", "/Case")
 CIDRS = ("10.0.0.0/8", "127.0.0.1", "192.168.0.0/16", "::1", "0.0.0.0/0")
 LABELS = ({"version": "v1"}, {"version": "v2"}, {"app": "reviews"}, {"app": "ingress"}, {"tier": "backend"})
 KEYS = '{"keys": [{"kty": "oct", "k": "c2VjcmV0", "kid": "1", "alg": "HS256"}]}'
-OPTIONAL_PERCENT = 30
-ATTEMPTS_MAX = 12
+CERTIFICATES = "FOLDER-OF-CERTIFICATES"
+"""Stands for a folder with cert.pem, key.pem and crl.pem on the machine of the proxy."""
+OPTIONAL_PERCENT = 25
+NEAR_PERCENT = 40  # beside a field that is wanted
+ATTEMPTS_MAX = 16
 DEPTH_MAX = 12
 
 
@@ -72,14 +75,19 @@ class Written:
 
 
 def documents(kinds: tuple[Kind, ...] = tuple(Kind)) -> st.SearchStrategy[Written]:
-    """Valid ones, as far as each can be told by itself."""
-    return st.sampled_from(kinds).flatmap(_document)
+    """Valid ones, as far as each can be told by itself. One field of all that there are is wanted in each, so that deep
+    ones are not rare.
+    """
+    wanted = [(kind, feature) for kind in kinds for feature in sorted(all_features(kind))]
+    return st.sampled_from(wanted).flatmap(lambda each: document_with(*each))
 
 
 @st.composite
-def _document(draw: st.DrawFn, kind: Kind) -> Written:
+def document_with(draw: st.DrawFn, kind: Kind, feature: str) -> Written:
+    """A document that uses the field ``feature``, if that can be."""
     form = FORMS[kind]
-    spec = _Maker(draw, kind).struct(form.spec, 0)
+    wanted = tuple(feature.removeprefix(f"{kind}.").split("."))
+    spec = _Maker(draw).struct(form.spec, 0, wanted)
     namespace = draw(st.sampled_from(NAMESPACES)) if draw(_percent(25)) else "default"
     metadata: dict[str, Any] = {
         "name": draw(st.sampled_from(("one", "two", "ingress"))),
@@ -190,65 +198,138 @@ _NAMED: Mapping[str, st.SearchStrategy[Any]] = {
     "from": st.sampled_from(("*", "region-a/*", "region-a/zone-1/*", "region-a")),
     "Distribute.to": st.sampled_from(({"region-a/*": 80, "region-b/*": 20}, {"*": 100})),
     "Failover.to": st.sampled_from(("region-b", "region-c")),
+    "failoverPriority": st.sampled_from((["version"], ["version=v1"], ["topology.kubernetes.io/region"])),
+    "EgressListener.hosts": st.sampled_from((["*/*"], ["./*"], ["default/*", "other/*"], ["~/*"])),
+    "Server.hosts": st.sampled_from((["*"], ["web.test"], ["default/web.test"], ["*.web.test", "api.test"])),
+    "ServerPort.number": st.sampled_from(GATEWAY_PORTS),
+    "Listener.port": st.sampled_from(GATEWAY_PORTS),
+    "Listener.name": st.sampled_from(("web", "other")),
+    "BackendRef.name": st.sampled_from(HOSTS),
+    "HttpBackendRef.name": st.sampled_from(HOSTS),
+    "GrpcBackendRef.name": st.sampled_from(HOSTS),
+    "selector": st.sampled_from(({"app": "ingress"}, {"istio": "ingressgateway"})),
+    "expression": st.sampled_from(("response.code >= 400", "response.code == 200 && response.duration > 5")),
+    "ProviderRef.name": st.sampled_from(("envoy", "otel")),
+    "WorkloadEntry.address": st.sampled_from(("10.1.2.3", "db.test", "unix:///run/x.sock", "fd00::1")),
+    "WorkloadEntry.ports": st.sampled_from(({"http": 8080}, {"tcp": 99})),
+    "WorkloadEntry.locality": st.sampled_from(("region-a/zone-1", "region-b", "r/z/s")),
+    "ServicePort.number": st.sampled_from(PORTS),
+    "ServicePort.name": st.sampled_from(("http", "tcp", "tls")),
+    "addresses": st.sampled_from((["10.9.9.9"], ["10.8.0.0/24"])),
+    "clientCertificate": st.just(f"{CERTIFICATES}/cert.pem"),
+    "serverCertificate": st.just(f"{CERTIFICATES}/cert.pem"),
+    "privateKey": st.just(f"{CERTIFICATES}/key.pem"),
+    "caCertificates": st.just(f"{CERTIFICATES}/cert.pem"),
+    "caCrl": st.just(f"{CERTIFICATES}/crl.pem"),
+    "credentialName": st.sampled_from(("web-cert", "other-cert")),
+    "bind": st.sampled_from(("127.0.0.1", "0.0.0.0")),
 }
 
 
-class _Maker:
-    def __init__(self, draw: st.DrawFn, kind: Kind) -> None:
-        self.draw = draw
-        self.kind = kind
+_GATEWAY = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "ingress"}
+_SERVICE = {"group": "", "kind": "Service", "name": "reviews"}
 
-    def struct(self, kind: type[Any], depth: int) -> dict[str, Any]:
+# Parts whose fields depend on each other in ways that drawing them one by one seldom meets.
+_PARTS: Mapping[str, st.SearchStrategy[dict[str, Any]]] = {
+    "TargetRef": st.sampled_from((_GATEWAY, _SERVICE, {**_SERVICE, "namespace": "default"})),
+    "ParentRef": st.sampled_from(
+        (
+            {"name": "ingress"},
+            {**_GATEWAY, "sectionName": "web"},
+            {**_GATEWAY, "namespace": "default", "port": 8080},
+            _SERVICE,
+            {**_SERVICE, "port": 9080},
+            {**_SERVICE, "name": "ratings", "namespace": "default"},
+        )
+    ),
+}
+# The field that a part's ``type`` names.
+_FIELD_OF_TYPE: Mapping[str, Mapping[str, str]] = {
+    "HttpFilter": http_route.FIELD_OF_TYPE,
+    "GrpcFilter": grpc_route.FIELD_OF_TYPE,
+    "PathModifier": {
+        "ReplaceFullPath": "replaceFullPath",
+        "ReplacePrefixMatch": "replacePrefixMatch",
+    },
+}
+_NAMES: Mapping[str, tuple[str, ...]] = {"portLevelMtls": ("9080", "80")}
+
+
+class _Maker:
+    """``wanted``: names of fields, each in the part that the one before it holds."""
+
+    def __init__(self, draw: st.DrawFn) -> None:
+        self.draw = draw
+
+    def struct(self, kind: type[Any], depth: int, wanted: tuple[str, ...] = ()) -> dict[str, Any]:
         """A part without faults of its own, unless ``ATTEMPTS_MAX`` drawings had some."""
+        if kind.__name__ in _PARTS:
+            return dict(self.draw(_PARTS[kind.__name__]))
         made: dict[str, Any] = {}
         for _ in range(ATTEMPTS_MAX):
-            made = self._fields(kind, depth)
+            made = self._fields(kind, depth, wanted)
             for _ in range(ATTEMPTS_MAX):
                 _, faults = decoding.decode(kind, made)
                 if not faults:
                     return made
-                if not _without(made, faults[0].path):
+                if not _without(made, faults[0].path, wanted[:1]):
                     break
         return made
 
-    def _fields(self, kind: type[Any], depth: int) -> dict[str, Any]:
+    def _fields(self, kind: type[Any], depth: int, wanted: tuple[str, ...]) -> dict[str, Any]:
         made = {}
+        chance = NEAR_PERCENT if wanted else OPTIONAL_PERCENT if depth < DEPTH_MAX else 0
         for name, field in decoding.fields_of(kind).items():
-            chance = OPTIONAL_PERCENT if depth < DEPTH_MAX else 0
-            if field.required or self.draw(_percent(chance)):
-                made[name] = self._field(kind, name, field.type, depth)
+            is_wanted = name in wanted[:1]
+            if field.required or is_wanted or self.draw(_percent(chance)):
+                made[name] = self._field(kind, name, depth, wanted[1:] if is_wanted else ())
+        if kind.__name__ in _FIELD_OF_TYPE:
+            return self._typed(kind, made, depth, wanted)
         return made
 
-    def _field(self, owner: type[Any], name: str, kind: inspect.Type, depth: int) -> Any:
+    def _typed(
+        self, kind: type[Any], made: dict[str, Any], depth: int, wanted: tuple[str, ...]
+    ) -> dict[str, Any]:
+        """The one field that the type names, the wanted one if there is one."""
+        fields = _FIELD_OF_TYPE[kind.__name__]
+        type_of = {field: name for name, field in fields.items()}
+        name = type_of.get(wanted[0], made["type"]) if wanted else made["type"]
+        given = made.get(fields[name]) or self._field(kind, fields[name], depth, ())
+        return {"type": name, fields[name]: given}
+
+    def _field(self, owner: type[Any], name: str, depth: int, wanted: tuple[str, ...]) -> Any:
+        kind = decoding.fields_of(owner)[name].type
+        if name in _NAMES and _holds_structs(kind):
+            held = struct_of(kind)
+            assert held is not None
+            return {self.draw(st.sampled_from(_NAMES[name])): self.struct(held, depth + 1, wanted)}
         for key in (f"{owner.__name__}.{name}", name):
             if key in _NAMED and not _holds_structs(kind):
                 return self.draw(_NAMED[key])
-        return self._value(kind, depth)
+        return self._value(kind, depth, wanted)
 
-    def _value(self, kind: inspect.Type, depth: int) -> Any:
+    def _value(self, kind: inspect.Type, depth: int, wanted: tuple[str, ...]) -> Any:
         form = ""
         if isinstance(kind, inspect.Metadata):
             form = (kind.extra or {}).get("form", "")
             kind = kind.type
         if isinstance(kind, inspect.UnionType):
             given = [each for each in kind.types if not isinstance(each, inspect.NoneType)]
-            return self._value(given[0], depth)
+            return self._value(given[0], depth, wanted)
         if isinstance(kind, inspect.StructType):
-            return self.struct(kind.cls, depth + 1)
+            return self.struct(kind.cls, depth + 1, wanted)
         if isinstance(kind, inspect.VarTupleType):
             count = self.draw(st.integers(max(kind.min_length or 0, 1), 2))
-            return [self._value(kind.item_type, depth) for _ in range(count)]
+            return [self._value(kind.item_type, depth, wanted) for _ in range(count)]
         if isinstance(kind, inspect.DictType):
-            count = self.draw(st.integers(1, 2))
-            return {
-                self._value(kind.key_type, depth): self._value(kind.value_type, depth) for _ in range(count)
-            }
+            names = [self._value(kind.key_type, depth, ()) for _ in range(self.draw(st.integers(1, 2)))]
+            return {name: self._value(kind.value_type, depth, wanted) for name in names}
         return self.draw(_scalar(kind, form))
 
 
-def _without(made: dict[str, Any], path: parts.Path) -> bool:
-    """Leave out what a fault points at; whether there was such a thing."""
-    if path and path[0] in made:
+def _without(made: dict[str, Any], path: parts.Path, wanted: tuple[str, ...]) -> bool:
+    """Leave out what a fault points at; whether there was such a thing and nobody wants it."""
+    if path and path[0] in made and path[0] not in wanted:
         del made[str(path[0])]
         return True
     return False
@@ -268,7 +349,7 @@ def _holds_structs(kind: inspect.Type) -> bool:
 
 def _scalar(kind: inspect.Type, form: str) -> st.SearchStrategy[Any]:
     if isinstance(kind, inspect.LiteralType):
-        return st.sampled_from([each for each in kind.values if each != ""])
+        return st.sampled_from([each for each in kind.values if each != ""] or [""])
     if isinstance(kind, inspect.BoolType):
         return st.booleans()
     if isinstance(kind, inspect.StrType):
