@@ -157,7 +157,8 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
             wildcards = all(kind in asked and asked[kind].sent for kind in _WILDCARD)
             answered = all(each.answered == each.sent for each in asked.values())
             named = all(
-                not self._snapshot.of(kind) or (kind in asked and asked[kind].names >= set(self._snapshot.of(kind)))
+                not self._snapshot.of(kind)
+                or (kind in asked and asked[kind].names >= set(self._snapshot.of(kind)))
                 for kind in (Type.ENDPOINTS, Type.ROUTE)
             )
             return wildcards and answered and named
