@@ -261,7 +261,7 @@ class _Maker:
     def __init__(self, draw: st.DrawFn) -> None:
         self.draw = draw
 
-    def struct(self, kind: type[Any], depth: int, wanted: tuple[str, ...] = ()) -> dict[str, Any]:
+    def struct(self, kind: Any, depth: int, wanted: tuple[str, ...] = ()) -> dict[str, Any]:
         """A part without faults of its own, unless ``ATTEMPTS_MAX`` drawings had some."""
         if kind.__name__ in _PARTS:
             return dict(self.draw(_PARTS[kind.__name__]))
@@ -276,7 +276,7 @@ class _Maker:
                     break
         return made
 
-    def _fields(self, kind: type[Any], depth: int, wanted: tuple[str, ...]) -> dict[str, Any]:
+    def _fields(self, kind: Any, depth: int, wanted: tuple[str, ...]) -> dict[str, Any]:
         made = {}
         chance = NEAR_PERCENT if wanted else OPTIONAL_PERCENT if depth < DEPTH_MAX else 0
         for name, field in decoding.fields_of(kind).items():
@@ -287,9 +287,7 @@ class _Maker:
             return self._typed(kind, made, depth, wanted)
         return made
 
-    def _typed(
-        self, kind: type[Any], made: dict[str, Any], depth: int, wanted: tuple[str, ...]
-    ) -> dict[str, Any]:
+    def _typed(self, kind: Any, made: dict[str, Any], depth: int, wanted: tuple[str, ...]) -> dict[str, Any]:
         """The one field that the type names, the wanted one if there is one."""
         fields = _FIELD_OF_TYPE[kind.__name__]
         type_of = {field: name for name, field in fields.items()}
@@ -297,7 +295,7 @@ class _Maker:
         given = made.get(fields[name]) or self._field(kind, fields[name], depth, ())
         return {"type": name, fields[name]: given}
 
-    def _field(self, owner: type[Any], name: str, depth: int, wanted: tuple[str, ...]) -> Any:
+    def _field(self, owner: Any, name: str, depth: int, wanted: tuple[str, ...]) -> Any:
         kind = decoding.fields_of(owner)[name].type
         if name in _NAMES and _holds_structs(kind):
             held = struct_of(kind)
@@ -391,7 +389,7 @@ def all_features(kind: Kind) -> set[str]:
     return found
 
 
-def _declared(kind: type[Any], path: str, found: set[str], above: tuple[type[Any], ...]) -> None:
+def _declared(kind: Any, path: str, found: set[str], above: tuple[type[Any], ...]) -> None:
     if kind in above:
         return
     for name, field in decoding.fields_of(kind).items():
@@ -401,7 +399,7 @@ def _declared(kind: type[Any], path: str, found: set[str], above: tuple[type[Any
             _declared(inner, f"{path}.{name}", found, (*above, kind))
 
 
-def _collect(kind: type[Any], value: Any, path: str, found: set[str]) -> None:
+def _collect(kind: Any, value: Any, path: str, found: set[str]) -> None:
     fields = decoding.fields_of(kind)
     for name, inner in value.items():
         found.add(f"{path}.{name}")
