@@ -23,6 +23,7 @@ CLIENT = (
     "configs",
     "elections",
     "followed",
+    "mesh_documents",
     "node",
     "past",
     "registry",

@@ -12,7 +12,10 @@ from typing import Any, TypeAlias
 
 import atoll
 from atoll.planes.mesh.frontends import rest
+from atoll.planes.mesh.model.document_view import DocumentView
+from atoll.planes.mesh.model.policy_index import Settings as Naming
 from atoll.planes.mesh.model.world import Choices, EmptyEndpoints, Unknown
+from atoll.planes.mesh.service.documents import Documents
 from atoll.planes.mesh.service.identity.issuing import Owner
 from atoll.planes.mesh.service.identity.opening import Choices as AuthorityChoices
 from atoll.planes.mesh.service.identity.opening import Ground as AuthorityGround
@@ -91,6 +94,7 @@ async def open_plane(ground: Ground) -> Opened:
     """Start the parts. Raises what the store says of what it holds, and what a source of services cannot read."""
     identity = await open_authority(_authority_ground(ground))
     worlds = Worlds(_choices(ground.settings), _sources(ground), ground.clock)
+    documents = await _documents(ground, worlds)
     mesh = Mesh(
         store=ground.store,
         accounts=ground.accounts,
@@ -100,6 +104,7 @@ async def open_plane(ground: Ground) -> Opened:
         metrics=ground.metrics,
         settings=ground.settings,
         worlds=worlds,
+        documents=documents,
         traffic=Traffic(),
         authority=identity.authority,
     )
@@ -137,6 +142,20 @@ def _open_socket(ground: Ground, endpoints: Sequence[Endpoint]) -> Listener:
     path = Path(ground.settings.socket or ground.data / SOCKET_FILE)
     app = application(endpoints, SocketGate(ground.owner_uid), Log("mesh"), atoll.__version__, {})
     return listen_unix(path, SOCKET_MODE, http1=Http1Server(app, ground.clock))
+
+
+async def _documents(ground: Ground, worlds: Worlds) -> Documents:
+    """Read, followed, and part of the world."""
+    naming = Naming(ground.settings.domain, ground.settings.root_namespace)
+    documents = Documents(ground.store, ground.audit.entry, lambda: worlds.world.services, naming)
+
+    def hear(view: DocumentView) -> None:
+        worlds.change(lambda world: world.with_policies(view.policies))
+
+    documents.follower.on_change.append(hear)
+    await documents.follower.load()
+    ground.tasks.start("policy documents", documents.follower.follow())
+    return documents
 
 
 def _choices(settings: Settings) -> Choices:

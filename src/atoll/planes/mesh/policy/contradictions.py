@@ -25,12 +25,17 @@ def check(document: Document[Any], others: Iterable[Document[Any]], policies: Po
     """What those of ``others`` say against ``document`` that are older and of its kind, and what does not go together with
     other kinds.
     """
-    against = _PAIRS.get(document.key.kind)
-    for other in others if against is not None else ():
+    against = _PAIRS.get(document.key.kind, _nothing)
+    for other in others:
         if other.key.kind is document.key.kind and other.key != document.key and other.age <= document.age:
             yield from against(document, other, policies)
     if document.key.kind is Kind.DESTINATION_RULE:
         yield from _plain_text_to_strict(document, policies)
+
+
+def _nothing(younger: Document[Any], older: Document[Any], policies: Policies) -> Iterator[Finding]:
+    """Of kinds whose documents add up."""
+    return iter(())
 
 
 def _common(one: Document[Any], other: Document[Any]) -> bool:

@@ -154,25 +154,16 @@ class Documents:
         """By kind, namespace and name. Raises INVALID for a kind that there is not."""
         kind = document_orders.key_of(DocumentName(asked.kind, "any")).kind if asked.kind else None
         namespace = hosts.namespace_of(asked.namespace) if asked.namespace else ""
-        return [
-            self._shown(key)
+        wanted = [
+            key
             for key in sorted(self.view.held)
             if kind in (None, key.kind) and namespace in ("", key.namespace) and asked.name in ("", key.name)
         ]
+        return self._shown(wanted)
 
-    def _shown(self, key: DocumentKey) -> DocumentShown:
-        held = self.view.held[key]
+    def _shown(self, keys: Sequence[DocumentKey]) -> list[DocumentShown]:
         there = references.known(self.policies, self._services())
-        return DocumentShown(
-            key.kind.value,
-            key.namespace,
-            key.name,
-            held.document.hash8,
-            held.document.created,
-            held.document.revision,
-            msgspec.json.decode(held.content),
-            document_orders.standing_problems(held.document, there),
-        )
+        return [_shown(key, self.view.held[key], there) for key in keys]
 
 
 def _shown(key: DocumentKey, held: Held, there: Known) -> DocumentShown:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from atoll.planes.mesh.service.documents import Documents
 from atoll.planes.mesh.service.identity.authority import Authority
 from atoll.planes.mesh.service.traffic import Traffic
 from atoll.planes.mesh.service.worlds import Worlds
@@ -29,5 +30,6 @@ class Mesh:
     metrics: Metrics
     settings: Settings
     worlds: Worlds
+    documents: Documents
     traffic: Traffic
     authority: Authority

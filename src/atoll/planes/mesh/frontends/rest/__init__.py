@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import atoll
 from atoll.planes.mesh.frontends.rest.authority import AuthorityApi
+from atoll.planes.mesh.frontends.rest.documents import DocumentsApi
+from atoll.planes.mesh.frontends.rest.door import Door
 from atoll.planes.mesh.frontends.rest.identity import IdentityApi
 from atoll.planes.mesh.service.mesh import Mesh
 from atoll.runtime.http1 import Application
@@ -18,7 +20,9 @@ from atoll.runtime.logs import Log
 def endpoints(mesh: Mesh) -> list[Endpoint]:
     """Everything that the plane answers on the HTTP API's port and at its Unix socket."""
     node = mesh.peers.node_id
+    door = Door(lambda: mesh.accounts.accounts, node)
     return [
+        *DocumentsApi(mesh.documents, door).endpoints(),
         *IdentityApi(mesh.authority, node).endpoints(),
         *AuthorityApi(mesh.authority, mesh.settings.trust_domain, node).endpoints(),
     ]
