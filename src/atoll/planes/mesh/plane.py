@@ -5,22 +5,30 @@ Rule: no decision is made here; this module knows which part gets which, and sto
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import atoll
 from atoll.planes.mesh.frontends import rest
+from atoll.planes.mesh.frontends.ads import Ads
+from atoll.planes.mesh.frontends.csds import Csds
+from atoll.planes.mesh.frontends.lrs import Lrs
+from atoll.planes.mesh.frontends.xds import Visitors, status_of
 from atoll.planes.mesh.model.document_view import DocumentView
 from atoll.planes.mesh.model.policy_index import Settings as Naming
 from atoll.planes.mesh.model.world import Choices, EmptyEndpoints, Unknown
+from atoll.planes.mesh.policy import compiler
+from atoll.planes.mesh.policy.compiler import Memo
 from atoll.planes.mesh.service.documents import Documents
 from atoll.planes.mesh.service.identity.issuing import Owner
 from atoll.planes.mesh.service.identity.opening import Choices as AuthorityChoices
 from atoll.planes.mesh.service.identity.opening import Ground as AuthorityGround
 from atoll.planes.mesh.service.identity.opening import open_authority
+from atoll.planes.mesh.service.loads import Loads
 from atoll.planes.mesh.service.mesh import Mesh
+from atoll.planes.mesh.service.push import Push
 from atoll.planes.mesh.service.sources import Source
 from atoll.planes.mesh.service.sources.registry import RegistrySource
 from atoll.planes.mesh.service.sources.static_file import StaticFile
@@ -29,6 +37,8 @@ from atoll.planes.mesh.service.traffic import Traffic
 from atoll.planes.mesh.service.worlds import Worlds
 from atoll.planes.mesh.settings import Settings
 from atoll.runtime.clock import Clock
+from atoll.runtime.grpc_call import ErrorTable
+from atoll.runtime.grpc_server import Route
 from atoll.runtime.http1 import Application, Http1Server
 from atoll.runtime.http_api import Endpoint, application
 from atoll.runtime.http_guard import SocketGate
@@ -49,6 +59,9 @@ SOCKET_MODE = 0o666
 
 LeaderWork: TypeAlias = Callable[[Term], Coroutine[Any, Any, None]]
 Undo: TypeAlias = Callable[[float], Awaitable[None]]
+
+
+XDS_ERRORS: ErrorTable = status_of
 
 
 @dataclass(frozen=True)
@@ -73,13 +86,14 @@ class Ground:
 
 @dataclass
 class Opened:
-    """The running plane: ``endpoints`` for the HTTP API, ``workloads`` and ``tls`` for the port of xDS, ``jobs`` (by name) for
-    the node that leads.
+    """The running plane: ``endpoints`` for the HTTP API, ``workloads``, ``xds`` and ``tls`` for the port of xDS, ``jobs``
+    (by name) for the node that leads.
     """
 
     mesh: Mesh
     tls: ServerTls
     workloads: Application
+    xds: Mapping[str, Route]
     endpoints: Sequence[Endpoint] = ()
     jobs: Sequence[tuple[str, LeaderWork]] = ()
     undo: list[Undo] = field(default_factory=list)
@@ -105,15 +119,40 @@ async def open_plane(ground: Ground) -> Opened:
         settings=ground.settings,
         worlds=worlds,
         documents=documents,
+        push=_push(ground, worlds),
+        loads=Loads(ground.clock, ground.metrics),
         traffic=Traffic(),
         authority=identity.authority,
     )
     await worlds.start(ground.tasks)
     endpoints = rest.endpoints(mesh)
     socket = _open_socket(ground, endpoints)
-    opened = Opened(mesh, identity.authority.server.tls, rest.for_workloads(mesh), endpoints, identity.jobs)
+    opened = Opened(
+        mesh,
+        identity.authority.server.tls,
+        rest.for_workloads(mesh),
+        _xds_routes(mesh),
+        endpoints,
+        identity.jobs,
+    )
     opened.undo.append(socket.close)
     return opened
+
+
+def _push(ground: Ground, worlds: Worlds) -> Push:
+    memo = Memo()
+    push = Push(lambda world, client: compiler.compile(world, client, memo), ground.clock, ground.metrics)
+    worlds.on_world = push.world_changed
+    ground.tasks.start("mesh push", push.run())
+    return push
+
+
+def _xds_routes(mesh: Mesh) -> Mapping[str, Route]:
+    """Every client hears of itself alone; where nobody proves who he is, everybody may hear of all."""
+    visitors = Visitors(mesh.authority.admit)
+    ads = Ads(mesh.push, visitors, mesh.clock)
+    csds = Csds(mesh.push, visitors, lambda peer: mesh.settings.insecure_xds)
+    return {**ads.routes, **csds.routes, **Lrs(mesh.loads, visitors).routes}
 
 
 def _authority_ground(ground: Ground) -> AuthorityGround:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from atoll.planes.mesh.service.documents import Documents
 from atoll.planes.mesh.service.identity.authority import Authority
+from atoll.planes.mesh.service.loads import Loads
+from atoll.planes.mesh.service.push import Push
 from atoll.planes.mesh.service.traffic import Traffic
 from atoll.planes.mesh.service.worlds import Worlds
 from atoll.planes.mesh.settings import Settings
@@ -31,5 +33,7 @@ class Mesh:
     settings: Settings
     worlds: Worlds
     documents: Documents
+    push: Push
+    loads: Loads
     traffic: Traffic
     authority: Authority
