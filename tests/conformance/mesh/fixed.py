@@ -25,7 +25,7 @@ from atoll.planes.mesh.model.world import World
 from atoll.planes.mesh.policy.compiler import Memo, compile, names
 from atoll.resources.mesh.clients import Client
 from tests.conformance.mesh import static_form
-from tests.conformance.mesh.workloads import Identity
+from tests.conformance.mesh.workloads import Authority, Identity, SecretService, spiffe
 from tests.peers.envoy import Admin, Envoy
 from tests.waiting import wait_until
 
@@ -48,16 +48,18 @@ class Got:
 
 
 @contextmanager
-def sidecar(folder: Path, world: World, client: Client, secrets_path: str = "unused.sock") -> Iterator[Admin]:
+def sidecar(folder: Path, world: World, client: Client, secrets_path: str | None = None) -> Iterator[Admin]:
     with sidecars(folder, world, [client], secrets_path) as admin:
         yield admin
 
 
 @contextmanager
 def sidecars(
-    folder: Path, world: World, clients: Sequence[Client], secrets_path: str = "unused.sock"
+    folder: Path, world: World, clients: Sequence[Client], secrets_path: str | None = None
 ) -> Iterator[Admin]:
-    """The inbound sides of several workloads in one Envoy, which have different ports but one identity."""
+    """The inbound sides of several workloads in one Envoy, which have different ports but one identity: of the service
+    at ``secrets_path``, or one that nobody knows.
+    """
     clusters: dict[str, Resource] = {}
     listeners: dict[str, Resource] = {}
     for client in clients:
@@ -67,12 +69,14 @@ def sidecars(
         listeners.update(compiled.snapshot.listeners)
     listeners.pop(names.OUTBOUND_HTTP, None)
     snapshot = Snapshot(clusters, {}, listeners, {})
-    bootstrap = static_form.as_json(static_form.bootstrap(snapshot, secrets_path))
-    envoy = Envoy(folder, bootstrap, *_SOON)
-    try:
+    with ExitStack() as opened:
+        if secrets_path is None:
+            authority = Authority()
+            secrets_path = opened.enter_context(SecretService(authority, authority.issue(spiffe("any")))).path
+        bootstrap = static_form.as_json(static_form.bootstrap(snapshot, secrets_path))
+        envoy = Envoy(folder, bootstrap, *_SOON)
+        opened.callback(envoy.stop)
         yield envoy.start().admin
-    finally:
-        envoy.stop()
 
 
 def get(
