@@ -23,8 +23,9 @@ class Collector:
         self.spans: list[dict[str, str]] = []
         self.records: list[dict[str, str]] = []
         self._server = grpc.server(ThreadPoolExecutor(4))
-        self._add("trace", "Trace", trace_service_pb2.ExportTraceServiceRequest, self._on_spans)
+        traces: Any = trace_service_pb2
         logs: Any = logs_service_pb2
+        self._add("trace", "Trace", traces.ExportTraceServiceRequest, self._on_spans)
         self._add("logs", "Logs", logs.ExportLogsServiceRequest, self._on_logs)
         self.port: int = self._server.add_insecure_port("127.0.0.1:0")
 

@@ -10,7 +10,7 @@ import msgspec
 
 from atoll.planes.mesh.model import snapshot as snapshots
 from atoll.planes.mesh.model.world import World
-from atoll.planes.mesh.policy.compiler import grpc, inbound, outbound, parts
+from atoll.planes.mesh.policy.compiler import grpc, inbound, outbound, parts, telemetry
 from atoll.planes.mesh.policy.compiler.memo import Memo
 from atoll.planes.mesh.policy.compiler.parts import Compiled
 from atoll.resources.mesh.clients import Client, Kind
@@ -32,7 +32,11 @@ def client_key(client: Client) -> bytes:
 
 def _parts(world: World, client: Client, memo: Memo) -> tuple[parts.Parts, ...]:
     if client.kind is Kind.SIDECAR:
-        return (outbound.parts_for(world, client, memo), inbound.parts_for(world, client, memo))
+        return (
+            outbound.parts_for(world, client, memo),
+            inbound.parts_for(world, client, memo),
+            telemetry.parts_for(world, memo),
+        )
     if client.kind is Kind.GRPC:
         return grpc.parts_for(world, client, memo)
     return ()

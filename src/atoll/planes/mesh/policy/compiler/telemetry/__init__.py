@@ -15,8 +15,11 @@ from typing import Any
 
 import msgspec
 
-from atoll.planes.mesh.model.world import Choices
-from atoll.planes.mesh.policy.compiler.telemetry import logs, traces
+from atoll.planes.mesh.model.world import Choices, World
+from atoll.planes.mesh.policy.compiler import parts
+from atoll.planes.mesh.policy.compiler.memo import Memo
+from atoll.planes.mesh.policy.compiler.parts import Parts
+from atoll.planes.mesh.policy.compiler.telemetry import collector, logs, traces
 from atoll.resources.mesh.clients import Client
 from atoll.resources.mesh.documents import telemetry as documents
 
@@ -38,6 +41,17 @@ NOT_OBSERVED = Observed()
 def observed(said: Sequence[documents.Telemetry], side: str, client: Client, choices: Choices) -> Observed:
     """``said``: the documents in force for ``client``, the most specific first. ``side``: CLIENT or SERVER."""
     return Observed(_access_logs(said, side, client, choices), _tracing(said, side, client, choices))
+
+
+def parts_for(world: World, memo: Memo) -> Parts:
+    """What every Envoy needs to tell of anything."""
+    if not world.choices.otlp:
+        return Parts()
+    return memo.piece(
+        "telemetry",
+        (world.choices,),
+        lambda: Parts(clusters=parts.by_name([collector.cluster(world.choices.otlp)])),
+    )
 
 
 def _access_logs(
