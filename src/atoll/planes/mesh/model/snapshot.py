@@ -6,16 +6,18 @@ Rule: ``check`` is the proof that a snapshot is consistent in itself: each name 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from atoll.wire.xds.snapshot import EMPTY, Resource, Snapshot, Type, resource
 
 __all__ = ["EMPTY", "Resource", "Snapshot", "Type", "check", "resource"]
 
 
-def check(snapshot: Snapshot) -> list[str]:
-    """What is missing in ``snapshot``, for people; empty: it is consistent."""
+def check(snapshot: Snapshot, resources: Iterable[Resource] | None = None) -> list[str]:
+    """What ``resources`` (None: all) refer to and is missing in ``snapshot``, for people; empty: it is consistent."""
     return [
         f"{one.type.name.lower()} {one.name} refers to {kind.name.lower()} {name}, which is not there"
-        for one in snapshot.resources()
+        for one in (snapshot.resources() if resources is None else resources)
         for kind, name in one.refers
         if name not in snapshot.of(kind)
     ]

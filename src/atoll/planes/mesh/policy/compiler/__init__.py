@@ -6,28 +6,39 @@ it takes, nothing else. Each part of it (outbound, inbound, gateway, gRPC) makes
 
 from __future__ import annotations
 
+import functools
+
 import msgspec
 
-from atoll.planes.mesh.model import snapshot as snapshots
 from atoll.planes.mesh.model.world import World
 from atoll.planes.mesh.policy.compiler import grpc, inbound, outbound, parts, telemetry
 from atoll.planes.mesh.policy.compiler.memo import Memo
-from atoll.planes.mesh.policy.compiler.parts import Compiled
+from atoll.planes.mesh.policy.compiler.parts import Compiled, Frame
 from atoll.resources.mesh.clients import Client, Kind
 
 __all__ = ["Compiled", "Memo", "compile"]
 
 
 def compile(world: World, client: Client, memo: Memo) -> Compiled:
-    """What ``client`` is to have in ``world``, with what is wrong with it: an inconsistency is a problem as well."""
-    compiled = parts.joined(memo, client_key(client), _parts(world, client, memo))
-    wrong = snapshots.check(compiled.snapshot)
-    return Compiled(compiled.snapshot, (*compiled.problems, *wrong)) if wrong else compiled
+    """What ``client`` is to have in ``world``, with what is wrong with it: an inconsistency is a problem as well. The very
+    object that was given before where nothing of it has changed.
+    """
+    key = client_key(client)
+    inputs = (world.faces, world.policies, world.choices)
+    frame = memo.piece(("frame", key), inputs, functools.partial(_frame, world, client, memo))
+    endpoints = frame.endpoints(world, memo)
+    return memo.piece(
+        ("compiled", key), (frame, endpoints), functools.partial(frame.with_endpoints, endpoints)
+    )
+
+
+def _frame(world: World, client: Client, memo: Memo) -> Frame:
+    return parts.framed(_parts(world, client, memo), world, memo)
 
 
 def client_key(client: Client) -> bytes:
     """Equal for equal clients; a ``Client`` itself cannot be hashed."""
-    return msgspec.msgpack.encode(client, order="deterministic") if client else b""
+    return msgspec.msgpack.encode(client, order="deterministic")
 
 
 def _parts(world: World, client: Client, memo: Memo) -> tuple[parts.Parts, ...]:

@@ -2,35 +2,40 @@
 
 Rule: parts never overlap; a name that two of them claim is a bug of the compiler and is told as a problem, since a client
 would refuse the whole response. Mappings are shared and never changed after they were made.
+
+Everything in a part but its endpoints depends on the faces of services, the documents and the choices alone. That makes a
+``Frame`` of all parts of a client, which stays the same object while only endpoints change; its names are proven once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 import msgspec
 
-from atoll.planes.mesh.model.snapshot import EMPTY, Resource, Snapshot, Type
+from atoll.planes.mesh.model import snapshot as snapshots
+from atoll.planes.mesh.model.snapshot import Resource, Snapshot, Type
+from atoll.planes.mesh.model.world import World
 from atoll.planes.mesh.policy.compiler.memo import Memo
 
 NONE: Mapping[str, Resource] = {}
 
+Endpoints: TypeAlias = Callable[[World, Memo], Mapping[str, Resource]]
+"""The load assignments in a world, whose names are the same in all worlds of one frame."""
+
 
 class Parts(msgspec.Struct, frozen=True):
-    """``problems``: what could not be compiled as its document says, for people."""
+    """``problems``: what could not be compiled as its document says, for people. ``proven``: its clusters and routes refer
+    to what is in this part, and that was checked where they were made, once for all clients that share them.
+    """
 
     clusters: Mapping[str, Resource] = NONE
-    endpoints: Mapping[str, Resource] = NONE
     listeners: Mapping[str, Resource] = NONE
     routes: Mapping[str, Resource] = NONE
     problems: tuple[str, ...] = ()
-
-    def of(self, kind: Type) -> Mapping[str, Resource]:
-        if kind is Type.CLUSTER:
-            return self.clusters
-        if kind is Type.ENDPOINTS:
-            return self.endpoints
-        return self.listeners if kind is Type.LISTENER else self.routes
+    endpoints: Endpoints | None = None
+    proven: bool = False
 
 
 class Compiled(msgspec.Struct, frozen=True):
@@ -40,46 +45,52 @@ class Compiled(msgspec.Struct, frozen=True):
     problems: tuple[str, ...] = ()
 
 
-NOTHING_COMPILED = Compiled(EMPTY)
+class Frame(msgspec.Struct, frozen=True, eq=False):
+    clusters: Mapping[str, Resource]
+    listeners: Mapping[str, Resource]
+    routes: Mapping[str, Resource]
+    problems: tuple[str, ...]
+    endpoints: Endpoints
+
+    def with_endpoints(self, endpoints: Mapping[str, Resource]) -> Compiled:
+        return Compiled(Snapshot(self.clusters, endpoints, self.listeners, self.routes), self.problems)
 
 
 def by_name(resources: list[Resource]) -> Mapping[str, Resource]:
     return {one.name: one for one in resources}
 
 
-def joined(memo: Memo, client: bytes, parts: tuple[Parts, ...]) -> Compiled:
-    """``parts`` as the snapshot of ``client``, a key of it. A mapping that only one part fills is handed on as it is, so
-    that clients share it.
-    """
-    maps = [_merged(memo, (client, kind), tuple(part.of(kind) for part in parts)) for kind in Type]
-    clusters, endpoints, listeners, routes = maps
-    doubled = [
-        f"{kind.name.lower()} {name} was compiled twice"
-        for kind, merged in zip(Type, maps, strict=True)
-        if len(merged) != sum(len(part.of(kind)) for part in parts)
-        for name in _doubled([part.of(kind) for part in parts])
+def framed(parts: tuple[Parts, ...], world: World, memo: Memo) -> Frame:
+    """``parts`` as one, proven consistent: what is not is among the problems."""
+    problems = [problem for part in parts for problem in part.problems]
+    clusters = _merged(Type.CLUSTER, [part.clusters for part in parts], problems)
+    listeners = _merged(Type.LISTENER, [part.listeners for part in parts], problems)
+    routes = _merged(Type.ROUTE, [part.routes for part in parts], problems)
+    frame = Frame(clusters, listeners, routes, (), _together([part.endpoints for part in parts]))
+    unproven = [
+        one for part in parts if not part.proven for one in (*part.clusters.values(), *part.routes.values())
     ]
-    problems = tuple(problem for part in parts for problem in part.problems)
-    return Compiled(Snapshot(clusters, endpoints, listeners, routes), (*problems, *doubled))
+    whole = frame.with_endpoints(frame.endpoints(world, memo)).snapshot
+    wrong = snapshots.check(whole, (*unproven, *listeners.values()))
+    return msgspec.structs.replace(frame, problems=(*problems, *wrong))
 
 
 def _merged(
-    memo: Memo, key: tuple[bytes, Type], mappings: tuple[Mapping[str, Resource], ...]
+    kind: Type, mappings: list[Mapping[str, Resource]], problems: list[str]
 ) -> Mapping[str, Resource]:
-    filled = tuple(mapping for mapping in mappings if mapping)
-    if not filled:
-        return NONE
-    if len(filled) == 1:
-        return filled[0]
-    return memo.piece(
-        ("merged", *key), filled, lambda: {name: one for mapping in filled for name, one in mapping.items()}
-    )
+    """A mapping that only one part fills is handed on as it is, so that clients share it."""
+    filled = [mapping for mapping in mappings if mapping]
+    if len(filled) < 2:
+        return filled[0] if filled else NONE
+    merged: dict[str, Resource] = {}
+    for mapping in filled:
+        problems += [f"{kind.name.lower()} {name} was compiled twice" for name in mapping if name in merged]
+        merged.update(mapping)
+    return merged
 
 
-def _doubled(mappings: list[Mapping[str, Resource]]) -> list[str]:
-    seen: set[str] = set()
-    doubled = []
-    for mapping in mappings:
-        doubled += [name for name in mapping if name in seen]
-        seen.update(mapping)
-    return doubled
+def _together(sources: list[Endpoints | None]) -> Endpoints:
+    given = [source for source in sources if source is not None]
+    if len(given) == 1:
+        return given[0]
+    return lambda world, memo: {name: one for source in given for name, one in source(world, memo).items()}

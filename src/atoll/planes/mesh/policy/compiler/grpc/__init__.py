@@ -62,11 +62,13 @@ def _calls(world: World, client: Client, certificates: bool, memo: Memo) -> Part
     plan = planning.plan_for(world, client, memo)
     make = functools.partial(_narrow, plan, world, certificates, memo)
     narrow = memo.piece(("grpc plan", certificates, client.namespace), (plan,), make)
-    wide = assignments.for_plan(world, narrow.targets, memo)
-    endpoints = memo.following(
-        ("grpc assignments", narrow.targets), wide, lambda before: _assignments(wide, before)
-    )
-    return Parts(narrow.clusters, endpoints, narrow.listeners, narrow.routes, narrow.problems)
+    endpoints = functools.partial(_endpoints, narrow.targets)
+    return Parts(narrow.clusters, narrow.listeners, narrow.routes, narrow.problems, endpoints)
+
+
+def _endpoints(targets: Targets, world: World, memo: Memo) -> Mapping[str, Resource]:
+    wide = assignments.for_targets(targets, world, memo)
+    return memo.following(("grpc assignments", targets), wide, lambda before: _assignments(wide, before))
 
 
 def _narrow(plan: Plan, world: World, certificates: bool, memo: Memo) -> _Narrow:

@@ -6,6 +6,8 @@ all services, and stays the same objects while only endpoints change.
 
 from __future__ import annotations
 
+import functools
+
 from atoll.planes.mesh.model.world import World
 from atoll.planes.mesh.policy.compiler.memo import Memo
 from atoll.planes.mesh.policy.compiler.outbound import assignments, planning
@@ -15,6 +17,6 @@ from atoll.resources.mesh.clients import Client
 
 def parts_for(world: World, client: Client, memo: Memo) -> Parts:
     plan = planning.plan_for(world, client, memo)
-    endpoints = assignments.for_plan(world, plan.targets, memo)
-    listeners = planning.listeners_for(world, client, memo)
-    return Parts(plan.clusters, endpoints, listeners, plan.routes, plan.problems)
+    listeners = planning.listeners_for(world, client, plan, memo)
+    endpoints = functools.partial(assignments.for_targets, plan.targets)
+    return Parts(plan.clusters, listeners, plan.routes, plan.problems, endpoints, proven=True)

@@ -29,7 +29,7 @@ TLS_MODE = "atoll_tls"  # in the metadata by which a cluster picks an endpoint's
 MUTUAL = "mutual"
 
 
-def for_plan(world: World, targets: Targets, memo: Memo) -> Mapping[str, Resource]:
+def for_targets(targets: Targets, world: World, memo: Memo) -> Mapping[str, Resource]:
     """The assignments of ``targets``, by cluster name."""
     return memo.following(
         ("assignments", targets), world.services, lambda before: _changed(world, targets, memo, before)

@@ -12,11 +12,13 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from atoll.planes.mesh.model.snapshot import Resource
+from atoll.planes.mesh.model import snapshot as snapshots
+from atoll.planes.mesh.model.snapshot import Resource, Snapshot
 from atoll.planes.mesh.model.world import Face, World
 from atoll.planes.mesh.policy.compiler import names
 from atoll.planes.mesh.policy.compiler.memo import Memo
 from atoll.planes.mesh.policy.compiler.outbound import (
+    assignments,
     balancing,
     clusters,
     entrances,
@@ -24,7 +26,7 @@ from atoll.planes.mesh.policy.compiler.outbound import (
     scope,
 )
 from atoll.planes.mesh.policy.compiler.outbound.targets import Spread, Target, Targets
-from atoll.planes.mesh.policy.compiler.parts import by_name
+from atoll.planes.mesh.policy.compiler.parts import NONE, by_name
 from atoll.planes.mesh.policy.compiler.routing import destinations, scene, virtual_hosts
 from atoll.planes.mesh.policy.compiler.routing.scene import Ref, Stage
 from atoll.planes.mesh.policy.compiler.routing.virtual_hosts import Called, VirtualHost
@@ -37,8 +39,9 @@ _NO_POLICY = TrafficPolicy()
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """``virtual_hosts``: those of services, in the order of their hosts; what refuses the others is not among them."""
+    """``seen``: the services in its scope. ``virtual_hosts``: those of services, in the order of their hosts; what refuses the others is not among them."""
 
+    seen: Mapping[str, Face]
     targets: Targets
     clusters: Mapping[str, Resource]
     routes: Mapping[str, Resource]
@@ -53,15 +56,14 @@ def plan_for(world: World, client: Client, memo: Memo) -> Plan:
     return memo.piece(("plan", keys), inputs, functools.partial(_plan, world, client, keys, memo))
 
 
-def listeners_for(world: World, client: Client, memo: Memo) -> Mapping[str, Resource]:
-    inputs = (world.faces, world.policies, world.choices)
+def listeners_for(world: World, client: Client, plan: Plan, memo: Memo) -> Mapping[str, Resource]:
     key = ("listeners", msgspec.msgpack.encode(client, order="deterministic"))
-    return memo.piece(key, inputs, functools.partial(_listeners, world, client))
+    return memo.piece(key, (plan,), functools.partial(_listeners, world, client, plan))
 
 
-def _listeners(world: World, client: Client) -> Mapping[str, Resource]:
+def _listeners(world: World, client: Client, plan: Plan) -> Mapping[str, Resource]:
     observed = entrances.observed_by(world, client)
-    return by_name(list(entrances.of(world, client, scope.visible(world, client), observed).listeners))
+    return by_name(list(entrances.of(world, client, plan.seen, observed).listeners))
 
 
 class _Keys(msgspec.Struct, frozen=True):
@@ -107,25 +109,24 @@ def _plan(world: World, client: Client, keys: _Keys, memo: Memo) -> Plan:
     virtual: list[VirtualHost] = []
     tables: list[Resource] = []
     for name, called in _tables(world, client, seen, others).items():
-        made = [
+        hosts_there = [
             virtual_hosts.virtual_host(world, Stage(client, one.port), one, keys.caller, memo)
             for one in called
         ]
-        virtual += made
-        tables.append(virtual_hosts.configuration(name, [*made, fallback]))
-        refs.update(dict.fromkeys(ref for host in made for ref in host.refs))
+        virtual += hosts_there
+        tables.append(virtual_hosts.configuration(name, [*hosts_there, fallback]))
+        refs.update(dict.fromkeys(ref for host in hosts_there for ref in host.refs))
     found = [_cluster(world, client, ref, memo) for ref in sorted(refs) if ref != destinations.MISSING]
     extra = [clusters.missing()] if destinations.MISSING in refs else []
     if entered.passes:
         extra.append(clusters.passthrough(world.choices))
     problems = [problem for host in virtual for problem in host.problems]
-    return Plan(
-        Targets(tuple(target for target, by_eds, _ in found if by_eds)),
-        by_name([*(one for _, _, one in found), *extra]),
-        by_name([*tables, *entered.tables]),
-        tuple(virtual),
-        tuple(dict.fromkeys((*problems, *entered.problems))),
-    )
+    targets = Targets(tuple(target for target, by_eds, _ in found if by_eds))
+    made_clusters = by_name([*(one for _, _, one in found), *extra])
+    made_routes = by_name([*tables, *entered.tables])
+    known = Snapshot(made_clusters, assignments.for_targets(targets, world, memo), NONE, made_routes)
+    problems += [*entered.problems, *snapshots.check(known)]
+    return Plan(seen, targets, made_clusters, made_routes, tuple(virtual), tuple(dict.fromkeys(problems)))
 
 
 def _tables(
