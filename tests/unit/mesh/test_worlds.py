@@ -115,3 +115,10 @@ def test_a_world_says_since_when_its_change_waited() -> None:
         assert before_s <= told[0] <= BootClock().now_s()
 
     following([source], scenario)
+
+
+def test_an_empty_world_is_told_as_well() -> None:
+    async def scenario(worlds: Worlds, heard: list[World]) -> None:
+        assert len(heard) == 1 and not heard[0].services
+
+    following([Hand("one")], scenario)

@@ -41,7 +41,9 @@ class Worlds:
         """Hear everything once; from then on follow. Raises what keeps a source from being read at all."""
         for source in self._sources:
             await source.start(self._sink(source.name))
+        self._since_s = self._clock.now_s()
         self._renew()
+        self.on_world(self.world, self._since_s)  # an empty world is one as well
         for source in self._sources:
             tasks.start(f"services from {source.name}", source.run())
         tasks.start("mesh world", self._run())
@@ -54,8 +56,9 @@ class Worlds:
     async def _run(self) -> None:
         while True:
             await self._wake.wait()
-            began_s = self._clock.now_s()
-            self._renew()
+            began_s, since_s = self._clock.now_s(), self._since_s
+            if self._renew():
+                self.on_world(self.world, since_s)
             took_s = self._clock.now_s() - began_s
             await loop.sleep(min(GATHER_S_MAX, took_s * GATHER_SHARE))
 
@@ -78,8 +81,9 @@ class Worlds:
             self._since_s = self._clock.now_s()
             self._wake.set()
 
-    def _renew(self) -> None:
-        since_s, changed, changers = self._since_s, self._changed, self._changers
+    def _renew(self) -> bool:
+        """Whether there is another world now."""
+        changed, changers = self._changed, self._changers
         self._wake.clear()
         self._changed, self._changers = {}, []
         world = self.world
@@ -87,9 +91,10 @@ class Worlds:
             world = world.with_services({host: self._joined(host) for host in changed})
         for changer in changers:
             world = changer(world)
-        if world is not self.world:
-            self.world = world
-            self.on_world(world, since_s)
+        if world is self.world:
+            return False
+        self.world = world
+        return True
 
     def _joined(self, host: str) -> MeshService | None:
         known = [told[host] for told in self._told.values() if host in told]
