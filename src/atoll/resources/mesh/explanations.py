@@ -1,4 +1,4 @@
-"""Why a request goes where it goes, or is refused; how a client stands; in what its proxy differs from what is intended.
+"""Why a request goes where it goes, or is refused; in what a proxy differs from what is intended for it.
 
 Rule: an ``Explanation`` is about one configuration and one request, and claims no more than both tell: where Envoy throws
 dice (weights, faults in percent) or counts (rate limits), the branches are listed with their share, none is picked.
@@ -107,7 +107,7 @@ class Chance(msgspec.Struct, frozen=True):
 class Explanation(msgspec.Struct, frozen=True):
     """``status``: the HTTP status where the proxy answers itself, 0 where the upstream does. ``path`` and ``host``: as
     the upstream sees them, after rewriting. ``route``: the route's name, as it stands in the access log. ``mirrors``:
-    clusters that get a copy. ``settled``: headers that were added or removed are in the upstream's request.
+    clusters that get a copy.
     """
 
     outcome: Outcome
@@ -126,43 +126,6 @@ class Explanation(msgspec.Struct, frozen=True):
     timeout_ms: int | None = None
     retries: str = ""
     documents: tuple[str, ...] = ()
-
-
-class Sync(enum.StrEnum):
-    """How a client stands to what it was told."""
-
-    SYNCED = "synced"  # it acknowledged the newest of everything that it asked for
-    STALE = "stale"  # something newer is on its way, or waits for its acknowledgement
-    REJECTED = "rejected"  # it refused the newest (NACK), and goes on with what it had
-    IDLE = "idle"  # it asked for nothing of this type
-
-
-class TypeStatus(msgspec.Struct, frozen=True):
-    """One resource type of one client. ``nack``: the text with which it refused."""
-
-    type: str
-    sync: Sync
-    version: str = ""  # acknowledged
-    intended: str = ""
-    resources: int = 0
-    nack: str = ""
-
-
-class ClientStatus(msgspec.Struct, frozen=True):
-    """One connected client. ``sync``: the worst of its types. ``quarantined``: documents that its class refused, and that
-    are left out for it until they change.
-    """
-
-    node: str
-    service: str
-    namespace: str
-    kind: str
-    sync: Sync
-    connected_s: float = 0.0
-    types: tuple[TypeStatus, ...] = ()
-    quarantined: tuple[str, ...] = ()
-    delta: bool = False
-    server: str = ""  # the node of the control plane that it is connected to
 
 
 class Difference(msgspec.Struct, frozen=True):

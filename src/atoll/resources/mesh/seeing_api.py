@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from atoll.resources.mesh.explanations import ClientStatus, Difference, Explanation, Request
+from atoll.resources.mesh.client_status import ClientStatus
+from atoll.resources.mesh.explanations import Difference, Explanation, Request
 
 CLIENT_CHARS_MAX = 512
 _Client = Annotated[str, msgspec.Meta(min_length=1, max_length=CLIENT_CHARS_MAX)]

@@ -1,0 +1,30 @@
+"""What is seen of the mesh, over the node's API, typed: how clients stand, why a request goes where it goes."""
+
+from __future__ import annotations
+
+from atoll.client.node import Client
+from atoll.resources.mesh.seeing_api import (
+    ClientsAsked,
+    ClientsShown,
+    DiffOrder,
+    DiffShown,
+    ExplainAnswer,
+    ExplainOrder,
+)
+
+
+class MeshSeeing:
+    """That part of ``client``."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def clients(self, asked: ClientsAsked) -> ClientsShown:
+        """Those that are connected to the node that is asked."""
+        return await self._client.get("/v1/mesh/clients", ClientsShown, asked)
+
+    async def explain(self, order: ExplainOrder) -> ExplainAnswer:
+        return await self._client.post("/v1/mesh/explain", order, ExplainAnswer)
+
+    async def diff(self, order: DiffOrder) -> DiffShown:
+        return await self._client.post("/v1/mesh/diff", order, DiffShown)
