@@ -24,6 +24,7 @@ CLIENT = (
     "elections",
     "followed",
     "mesh_documents",
+    "mesh_seeing",
     "node",
     "past",
     "registry",

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
+from atoll.planes.mesh.model.snapshot import Snapshot
 from atoll.planes.mesh.model.world import World
 from atoll.planes.mesh.policy.admission import Admission, Door
 from atoll.planes.mesh.policy.compiler import client_key
@@ -100,6 +101,10 @@ class Push:
     @property
     def world(self) -> World | None:
         return self._world
+
+    def preview(self, client: Client) -> Snapshot | None:
+        """What ``client`` would get if it came now; None while nothing is known."""
+        return None if self._world is None else self._compile(self._world, client).snapshot
 
     # ------------------------------------------------------------------------------------- clients
 

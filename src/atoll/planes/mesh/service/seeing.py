@@ -12,23 +12,19 @@ from atoll.errors import AtollError, Code
 from atoll.planes.mesh.model.snapshot import Snapshot
 from atoll.planes.mesh.policy import differences, explain
 from atoll.planes.mesh.policy.explain import config, dump
-from atoll.planes.mesh.service.groups import Compile
 from atoll.planes.mesh.service.push import Push
 from atoll.planes.mesh.service.sessions import Session
 from atoll.resources.mesh.client_status import ClientStatus
 from atoll.resources.mesh.clients import Client, Kind
-from atoll.resources.mesh.explanations import Explanation, Request
+from atoll.resources.mesh.explanations import Difference, Explanation, Request
 from atoll.resources.mesh.hosts import namespace_of
 from atoll.resources.mesh.seeing_api import DiffOrder, DiffShown, ExplainAnswer, ExplainOrder
 from atoll.runtime import loop
 
 
 class Seeing:
-    """``compile``: what a client that is not connected would get."""
-
-    def __init__(self, push: Push, compile: Compile) -> None:
+    def __init__(self, push: Push) -> None:
         self._push = push
-        self._compile = compile
 
     def statuses(self, client: str = "") -> list[ClientStatus]:
         """Of those that ``client`` names, by node and connection; empty: of all."""
@@ -64,15 +60,16 @@ class Seeing:
     def _would_be(self, client: str) -> Snapshot:
         name, _, namespace = client.partition(".")
         world = self._push.world
-        known = world is not None and any(
-            service.name == name and namespace_of(service.namespace) == namespace_of(namespace)
-            for service in world.services.values()
-        )
-        if world is None or not known:
-            text = f"no client {client!r} is connected here, and no service is called so"
-            advice = "`atoll mesh status` lists the clients of a node; name one by its node id or its service"
-            raise AtollError(Code.NOT_FOUND, f"{text}; {advice}")
-        return self._compile(world, Client(Kind.SIDECAR, name, namespace_of(namespace))).snapshot
+        services = world.services.values() if world is not None else ()
+        if any(
+            (each.name, namespace_of(each.namespace)) == (name, namespace_of(namespace)) for each in services
+        ):
+            found = self._push.preview(Client(Kind.SIDECAR, name, namespace_of(namespace)))
+            if found is not None:
+                return found
+        text = f"no client {client!r} is connected here, and no service is called so"
+        advice = "`atoll mesh status` lists the clients of a node; name one by its node id or its service"
+        raise AtollError(Code.NOT_FOUND, f"{text}; {advice}")
 
 
 def _is_meant(text: str, node: str, service: str, namespace: str) -> bool:
@@ -85,5 +82,5 @@ def _explain_dump(content: bytes, request: Request) -> Explanation:
     return explain.explain(dump.of_dump(content), request)
 
 
-def _differences(snapshot: Snapshot, content: bytes) -> list[differences.Difference]:
+def _differences(snapshot: Snapshot, content: bytes) -> list[Difference]:
     return differences.differences(snapshot, dump.resources(content))

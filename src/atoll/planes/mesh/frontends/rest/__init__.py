@@ -10,7 +10,9 @@ from atoll.planes.mesh.frontends.rest.authority import AuthorityApi
 from atoll.planes.mesh.frontends.rest.documents import DocumentsApi
 from atoll.planes.mesh.frontends.rest.door import Door
 from atoll.planes.mesh.frontends.rest.identity import IdentityApi
+from atoll.planes.mesh.frontends.rest.seeing import SeeingApi
 from atoll.planes.mesh.service.mesh import Mesh
+from atoll.planes.mesh.service.seeing import Seeing
 from atoll.runtime.http1 import Application
 from atoll.runtime.http_api import Endpoint, application
 from atoll.runtime.http_guard import CertificateGate
@@ -22,6 +24,7 @@ def endpoints(mesh: Mesh) -> list[Endpoint]:
     node = mesh.peers.node_id
     door = Door(lambda: mesh.accounts.accounts, node)
     return [
+        *SeeingApi(Seeing(mesh.push), door, node).endpoints(),
         *DocumentsApi(mesh.documents, door).endpoints(),
         *IdentityApi(mesh.authority, node).endpoints(),
         *AuthorityApi(mesh.authority, mesh.settings.trust_domain, node).endpoints(),

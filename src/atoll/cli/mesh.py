@@ -1,0 +1,15 @@
+"""``atoll mesh``: its clients, why requests go where they go, what proxies have; who is who in it.
+
+Rule: only the place of the commands is here; each module adds its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from atoll.cli import mesh_seeing, registry
+
+
+def add(commands: Any) -> None:
+    actions = registry.group(commands, "mesh", "look at the mesh and its clients")
+    mesh_seeing.add(actions)
