@@ -20,7 +20,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from atoll.planes.mesh.model.snapshot import Resource, Snapshot
+from atoll.planes.mesh.model.snapshot import Snapshot
 from atoll.planes.mesh.model.world import World
 from atoll.planes.mesh.policy.compiler import Memo, compile, names
 from atoll.resources.mesh.clients import Client
@@ -57,18 +57,20 @@ def sidecar(folder: Path, world: World, client: Client, secrets_path: str | None
 def sidecars(
     folder: Path, world: World, clients: Sequence[Client], secrets_path: str | None = None
 ) -> Iterator[Admin]:
-    """The inbound sides of several workloads in one Envoy, which have different ports but one identity: of the service
-    at ``secrets_path``, or one that nobody knows.
+    """Several workloads in one Envoy, which have different ports but one identity: of the service at ``secrets_path``, or
+    one that nobody knows. Their listeners of outbound HTTP are left out.
     """
-    clusters: dict[str, Resource] = {}
-    listeners: dict[str, Resource] = {}
-    for client in clients:
-        compiled = compile(world, client, Memo())
-        assert compiled.problems == ()
-        clusters.update(compiled.snapshot.clusters)
-        listeners.update(compiled.snapshot.listeners)
+    compiled = [compile(world, client, Memo()) for client in clients]
+    assert [problem for each in compiled for problem in each.problems] == []
+    every = [each.snapshot for each in compiled]
+    listeners = {name: one for each in every for name, one in each.listeners.items()}
     listeners.pop(names.OUTBOUND_HTTP, None)
-    snapshot = Snapshot(clusters, {}, listeners, {})
+    snapshot = Snapshot(
+        {name: one for each in every for name, one in each.clusters.items()},
+        {name: one for each in every for name, one in each.endpoints.items()},
+        listeners,
+        {name: one for each in every for name, one in each.routes.items()},
+    )
     with ExitStack() as opened:
         if secrets_path is None:
             authority = Authority()

@@ -89,7 +89,11 @@ def _explicit(world: World, client: Client, asked: Outbound, observed: Observed)
         return _explicit_http(world, client, asked, face, observed)
     told = Scene(world, Stage(client, port.number))
     chains = [
-        Chain(f"{face.host}:{port.number}", (streams.proxy(branch),), server_names=branch.server_names)
+        Chain(
+            f"{face.host}:{port.number}",
+            (streams.proxy(branch, port.protocol, observed),),
+            server_names=branch.server_names,
+        )
         for branch in streams.branches(told, face, port.number)
     ]
     return Entrances(
@@ -125,7 +129,7 @@ def _captured(world: World, client: Client, seen: Mapping[str, Face], observed: 
                 http_ports[port.number] = None
             else:
                 told = Scene(world, Stage(client, port.number))
-                chains += _captured_stream(told, face, port)
+                chains += _captured_stream(told, face, port, observed)
                 told_by.append(told)
     for number in sorted(http_ports):
         name = str(number)
@@ -149,7 +153,7 @@ def _captured(world: World, client: Client, seen: Mapping[str, Face], observed: 
     )
 
 
-def _captured_stream(told: Scene, face: Face, port: Port) -> list[Chain]:
+def _captured_stream(told: Scene, face: Face, port: Port, observed: Observed) -> list[Chain]:
     """By virtual IP where the service has any; else what speaks TLS by its server name, everything else by its port."""
     found = []
     for branch in streams.branches(told, face, port.number):
@@ -159,7 +163,7 @@ def _captured_stream(told: Scene, face: Face, port: Port) -> list[Chain]:
         found.append(
             Chain(
                 f"{face.host}:{port.number}",
-                (streams.proxy(branch),),
+                (streams.proxy(branch, port.protocol, observed),),
                 face.service.addresses,
                 port.number,
                 server_names,

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from atoll.planes.mesh.model.world import Face
-from atoll.planes.mesh.policy.compiler.protocols import streams
+from atoll.planes.mesh.policy.compiler import protocols
 from atoll.planes.mesh.policy.compiler.routing import destinations
 from atoll.planes.mesh.policy.compiler.routing.scene import Ref, Scene
+from atoll.planes.mesh.policy.compiler.telemetry import Observed
 from atoll.resources.mesh import hosts
 from atoll.resources.mesh.documents.kinds import Document
 from atoll.resources.mesh.documents.virtual_service import (
@@ -21,6 +22,7 @@ from atoll.resources.mesh.documents.virtual_service import (
     RouteDestination,
     VirtualService,
 )
+from atoll.resources.mesh.services import Protocol
 
 
 class Branch(NamedTuple):
@@ -46,8 +48,10 @@ def branches(scene: Scene, face: Face, port: int) -> list[Branch]:
     return found
 
 
-def proxy(branch: Branch) -> Any:
-    return streams.proxy_to(branch.source, branch.legs)
+def proxy(branch: Branch, protocol: Protocol, observed: Observed) -> Any:
+    """Where only a server name tells branches apart it is TLS that is carried, unread."""
+    spoken = Protocol.TLS if branch.server_names else protocol
+    return protocols.proxy_to(spoken, branch.source, branch.legs, observed.access_logs)
 
 
 def _by_name(scene: Scene, document: Document[VirtualService], face: Face) -> list[Branch]:
