@@ -3,13 +3,14 @@
 Rule: an answer is a value, and no answer is one too (``None``, "not ready"): a proxy that cannot be asked is treated by its
 process's end, not by an error here.
 
-Ready is more than Envoy's own word. ``/ready`` says that initialisation is over; here the control plane must have given
-clusters and listeners as well, and none of them may still be warming (resolving, fetching its endpoints or its secrets).
+Ready is Envoy's own word, ``LIVE``: its first clusters and listeners are warm (endpoints, routes, secrets fetched). It is
+never given without a word of the control plane, because the bootstrap waits for that without a bound.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,15 @@ from atoll.runtime.net import UNIX_SCHEME
 
 ASK_WITHIN_S = 2.0
 _LIVE = "LIVE"
-_FETCHED = ("cluster_manager.cds.update_success", "listener_manager.lds.update_success")
-_WARMING = ("cluster_manager.warming_clusters", "listener_manager.total_listeners_warming")
-_STATS = "|".join(f"^{re.escape(name)}$" for name in (*_FETCHED, *_WARMING))
+_FETCHED = {
+    "clusters": "cluster_manager.cds.update_success",
+    "listeners": "listener_manager.lds.update_success",
+}
+_WARMING = {
+    "clusters": "cluster_manager.warming_clusters",
+    "listeners": "listener_manager.total_listeners_warming",
+}
+_STATS = "|".join(f"^{re.escape(name)}$" for name in (*_FETCHED.values(), *_WARMING.values()))
 INBOUND_ACTIVE = r"^cluster\.inbound\|.*\.upstream_rq_active$"
 OUTBOUND_ACTIVE = r"^cluster\.outbound\|.*\.upstream_rq_active$"
 
@@ -52,16 +59,7 @@ class Admin:
             return Waiting("its admin interface")
         if info.get("command_line_options", {}).get("restart_epoch", 0) != epoch:
             return Waiting("the proxy before it to hand over")
-        stats = await self.numbers(_STATS)
-        missing = [name for name in _FETCHED if not stats.get(name)]
-        if missing:
-            return Waiting(
-                "the control plane: " + " and ".join(name.split(".")[1].upper() for name in missing)
-            )
-        warming = [f"{stats[name]:.0f} {name.split('.')[1]}" for name in _WARMING if stats.get(name)]
-        if warming or info.get("state") != _LIVE:
-            return Waiting(", ".join(warming) or f"state {info.get('state')}")
-        return Waiting()
+        return Waiting("" if info.get("state") == _LIVE else _missing(await self.numbers(_STATS)))
 
     async def version(self) -> str:
         """Of the Envoy that answers, e.g. ``1.40.0``; empty: none does."""
@@ -95,6 +93,15 @@ class Admin:
                 return await answer.body() if answer.status == 200 else b""
         except AtollError:
             return b""
+
+
+def _missing(stats: Mapping[str, float]) -> str:
+    """What an Envoy that is not live waits for, by its statistics."""
+    unanswered = [what for what, name in _FETCHED.items() if not stats.get(name)]
+    if unanswered:
+        return f"{' and '.join(unanswered)} from the control plane"
+    warming = [f"{stats[name]:.0f} {what}" for what, name in _WARMING.items() if stats.get(name)]
+    return f"{' and '.join(warming)} to be warm" if warming else "its initialisation"
 
 
 def _quoted(pattern: str) -> str:
