@@ -164,7 +164,7 @@ class World:
         return False
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(data=st.data(), has_app=st.booleans(), serves=st.booleans())
 def test_no_order_of_events_breaks_the_order_of_start_and_stop(
     data: st.DataObject, has_app: bool, serves: bool

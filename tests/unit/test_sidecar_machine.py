@@ -161,6 +161,12 @@ def test_an_instance_without_a_proxy_leaves_the_registry_after_a_while_and_comes
     assert machine.step(m.ProxyReady(2), 13.0) == [m.Register()]
 
 
+def test_an_instance_whose_proxy_crashes_while_the_next_one_starts_leaves_the_registry_too() -> None:
+    machine = machine_in([*TO_PHASE[P.SERVING], m.SignalCame(HUP)])
+    assert machine.step(m.ProxyEnded(1, -11), 10.0) == []
+    assert machine.step(m.Tick(), 10.0 + m.AWAY_S_MAX) == [m.Deregister(told=False)]
+
+
 def test_an_instance_whose_proxy_is_back_at_once_stays_registered() -> None:
     machine = machine_in(TO_PHASE[P.SERVING])
     machine.step(m.ProxyEnded(1, -11), 10.0)

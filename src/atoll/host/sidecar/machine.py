@@ -358,14 +358,14 @@ class Machine:
             return [] if self.proxies else self._done()
         if self.live:  # it was one that had been replaced, or one that failed to replace
             return self._upgrade(now_s) if self._upgrade_wanted else []
+        if self.registered and self._away_at_s == NEVER:
+            self._away_at_s = now_s + AWAY_S_MAX
         if standing is Standing.REPLACED or Standing.STARTING in self.proxies.values():
             return []
         if standing is Standing.LIVE and lived_s >= STEADY_S:
             self._failures = 0
         self._restart_at_s = now_s + min(RESTART_MAX_S, RESTART_FIRST_S * 2 ** min(self._failures, 16))
         self._failures += 1
-        if self.registered and self._away_at_s == NEVER:
-            self._away_at_s = now_s + AWAY_S_MAX
         return self._stop_app(Tick(), now_s) if self.phase is Phase.DRAINING else []
 
     def _stand(self, run: int, standing: Standing, now_s: float) -> None:
