@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Final
 
 from atoll.planes.mesh.model.policies import Policies
-from atoll.resources.mesh import hosts
 from atoll.resources.mesh.documents.kinds import Document
 from atoll.resources.mesh.documents.service_entry import ServiceEntry, ServicePort, WorkloadEntry, is_address
 from atoll.resources.mesh.services import Endpoint, Locality, MeshService, Port, Protocol, Resolution
@@ -52,7 +51,7 @@ def entries_of(policies: Policies, before: Mapping[str, Entry]) -> Mapping[str, 
     found: dict[str, Entry] = {}
     for document in policies.service_entries():
         for name in document.spec.hosts:
-            host = hosts.candidates(name, document.namespace, policies.settings.domain)[-1]
+            host = name.lower().rstrip(".")
             known = before.get(host)
             if host in found:
                 continue

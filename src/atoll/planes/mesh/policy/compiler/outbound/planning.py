@@ -148,7 +148,7 @@ def _hosts_of_documents(world: World, client: Client, seen: Mapping[str, Face]) 
         for name in document.spec.hosts if document.spec.http else ():
             candidates = world.policies.candidates(name, document.namespace)
             if "*" not in name and not any(host in world.faces for host in candidates):
-                found[candidates[-1] if "." in name else candidates[0]] = None
+                found[candidates[0]] = None
     return sorted(host for host in found if host not in seen)
 
 
