@@ -186,7 +186,7 @@ def _open_socket(ground: Ground, endpoints: Sequence[Endpoint]) -> Listener:
 async def _documents(ground: Ground, worlds: Worlds) -> Documents:
     """Read, followed, and part of the world."""
     naming = Naming(ground.settings.domain, ground.settings.root_namespace)
-    documents = Documents(ground.store, ground.audit.entry, lambda: worlds.world.services, naming)
+    documents = Documents(ground.store, ground.audit.entry, lambda: worlds.world.told, naming)
 
     def hear(view: DocumentView) -> None:
         worlds.change(lambda world: world.with_policies(view.policies))

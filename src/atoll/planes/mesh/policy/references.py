@@ -130,7 +130,13 @@ def _port(number: int, host: str, there: Known, path: Path) -> Iterator[Finding]
     ports = there.ports[host]
     if ports and number not in ports:
         listed = ", ".join(str(each) for each in ports[:NAMES_SHOWN_MAX])
-        yield Finding(Fault(path, f"{host} has no port {number}", f"it has {listed}"))
+        yield Finding(
+            Fault(
+                path,
+                f"{host} has no port {number}",
+                f"it has {listed}; a service's ports are in its metadata, mesh.ports",
+            )
+        )
 
 
 def _subset(destination: Destination, host: str, there: Known, path: Path) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+import msgspec
 from msgspec import inspect
 
 from atoll.resources.mesh.documents import parts
@@ -69,15 +70,15 @@ def _struct(kind: Any, value: Any, path: Path, faults: list[Fault]) -> Any:
     if broken:
         return _NOTHING
     part = kind(**given)
-    faults += [Fault((*path, *each.path), each.message, each.suggestion) for each in part.faults()]
+    faults += [msgspec.structs.replace(each, path=(*path, *each.path)) for each in part.faults()]
     return part
 
 
 def _unknown(kind: Any, name: str, path: Path) -> Fault:
     advice = kind.REFUSED.get(name)
     if advice is not None:
-        return Fault((*path, name), f"{name} is not supported", advice)
-    return Fault((*path, name), f"there is no field {name!r} here", near(name, fields_of(kind)))
+        return Fault((*path, name), f"{name} is not supported", advice, at_name=True)
+    return Fault((*path, name), f"there is no field {name!r} here", near(name, fields_of(kind)), at_name=True)
 
 
 def near(name: str, known: Iterable[str]) -> str:
@@ -113,6 +114,8 @@ def _value(kind: inspect.Type, value: Any, path: Path, faults: list[Fault]) -> A
     if isinstance(kind, inspect.DictType):
         return _mapping(kind, value, path, faults)
     try:
+        if form == parts.UPPER and isinstance(value, str):
+            value = value.upper()
         return _scalar(kind, value, form)
     except _Refused as refused:
         faults.append(Fault(path, refused.message, refused.suggestion))
@@ -194,7 +197,8 @@ def _literal(kind: inspect.LiteralType, value: Any) -> Any:
 
 def _text(kind: inspect.StrType, value: Any, form: str) -> str:
     if not isinstance(value, str):
-        quoted = f'write "{value}" in quotes' if isinstance(value, bool | int | float) else "write text"
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        quoted = f'write "{value}" in quotes' if is_number else "put it in quotes"
         raise _Refused(f"{_shown(value)} is no text", quoted)
     if kind.min_length is not None and len(value) < kind.min_length:
         raise _Refused("is empty", "write a value")
@@ -253,10 +257,18 @@ def _check_network(text: str) -> None:
         raise _Refused(f"{_shown(text)} is neither an address nor a network", "write 10.0.0.1 or 10.0.0.0/8")
 
 
+def _check_literal(text: str) -> None:
+    found = _ENVOY_COMMAND.search(text)
+    if found is not None:
+        raise _Refused(f"{found.group()} would be sent as it stands, not replaced", "write the value itself")
+
+
+_ENVOY_COMMAND = re.compile(r"%[A-Z][A-Z0-9_]*(\([^()]*\)(:[0-9]+)?)?%")
 _CHECK_OF_FORM: dict[str, Callable[[str], None]] = {
     parts.REGEX: _check_regex,
     parts.HOST: _check_host,
     parts.CIDR: _check_network,
+    parts.LITERAL: _check_literal,
 }
 
 

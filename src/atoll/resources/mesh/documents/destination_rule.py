@@ -20,6 +20,7 @@ from atoll.resources.mesh.documents.parts import (
     Part,
     Percentage,
     Positive,
+    QueryName,
     Seconds,
     Selector,
     one_of,
@@ -61,7 +62,7 @@ class ConsistentHash(Part, frozen=True):
 
     httpHeaderName: HeaderName | None = None
     httpCookie: HttpCookie | None = None
-    httpQueryParameterName: str | None = None
+    httpQueryParameterName: QueryName | None = None
     useSourceIp: bool | None = None
     ringHash: RingHash | None = None
     maglev: Maglev | None = None

@@ -11,7 +11,15 @@ from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
-from atoll.resources.mesh.documents.parts import Fault, Labels, Part, PortNumber, repeated
+from atoll.resources.mesh.documents.parts import (
+    UPPER,
+    Fault,
+    Labels,
+    Part,
+    PortNumber,
+    is_host_pattern,
+    repeated,
+)
 from atoll.resources.records import NOTHING
 
 TlsVersion = Literal["TLS_AUTO", "TLSV1_0", "TLSV1_1", "TLSV1_2", "TLSV1_3"]
@@ -21,7 +29,9 @@ class ServerPort(Part, frozen=True):
     REFUSED: ClassVar[Mapping[str, str]] = {"targetPort": "it has no effect; leave it out"}
 
     number: PortNumber
-    protocol: Literal["HTTP", "HTTPS", "HTTP2", "GRPC", "TCP", "TLS"]
+    protocol: Annotated[
+        Literal["HTTP", "HTTPS", "HTTP2", "GRPC", "TCP", "TLS"], msgspec.Meta(extra={"form": UPPER})
+    ]
     name: str = ""
 
 
@@ -78,6 +88,11 @@ class Server(Part, frozen=True):
     tls: ServerTls | None = None
 
     def faults(self) -> Iterator[Fault]:
+        for position, host in enumerate(self.hosts):
+            if not is_host_pattern(host.rpartition("/")[2]):
+                yield Fault(
+                    ("hosts", position), f"{host!r} is no host", "write HOST, *.HOST or NAMESPACE/HOST"
+                )
         encrypted = self.port.protocol in ("HTTPS", "TLS")
         if encrypted and self.tls is None:
             yield Fault((), f"protocol {self.port.protocol} needs tls", "give tls: {mode: ...}")

@@ -5,6 +5,7 @@ Rule: as ``parts``. A method without ``service`` or ``method`` matches all of th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
 
@@ -20,7 +21,7 @@ from atoll.resources.mesh.documents.http_route import (
     route_faults,
     typed,
 )
-from atoll.resources.mesh.documents.parts import Fault, HostPattern, Part, repeated
+from atoll.resources.mesh.documents.parts import Fault, HostPattern, Part, regex_problem, repeated
 
 
 class GrpcMethod(Part, frozen=True):
@@ -31,6 +32,16 @@ class GrpcMethod(Part, frozen=True):
     def faults(self) -> Iterator[Fault]:
         if not self.service and not self.method:
             yield Fault((), "names neither service nor method", "give one of them, or leave method out")
+        for name in ("service", "method"):
+            found = getattr(self, name)
+            problem = regex_problem(found) if self.type == "RegularExpression" and found else ""
+            if problem:
+                yield Fault((name,), f"is no regular expression: {problem}", "write RE2 syntax")
+            elif self.type == "Exact" and found and not _NAME.fullmatch(found):
+                yield Fault((name,), f"{found!r} is no name of gRPC", "write it as in the .proto file")
+
+
+_NAME = re.compile(r"[A-Za-z_][\w.]*", re.ASCII)
 
 
 class GrpcRouteMatch(Part, frozen=True):

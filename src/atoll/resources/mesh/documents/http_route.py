@@ -6,6 +6,7 @@ Of rules that match, the most specific one is taken, not the first (``precedence
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
 
@@ -24,6 +25,7 @@ from atoll.resources.mesh.documents.parts import (
     Seconds,
     Weight,
     one_of,
+    regex_problem,
     repeated,
 )
 
@@ -62,8 +64,29 @@ class PathMatch(Part, frozen=True):
     value: Annotated[str, msgspec.Meta(min_length=1, max_length=1024)] = "/"
 
     def faults(self) -> Iterator[Fault]:
-        if self.type != "RegularExpression" and not self.value.startswith("/"):
+        if self.type == "RegularExpression":
+            problem = regex_problem(self.value)
+            if problem:
+                yield Fault(("value",), f"is no regular expression: {problem}", "write RE2 syntax")
+        elif not self.value.startswith("/"):
             yield Fault(("value",), f"{self.value!r} does not begin with /", f"write /{self.value}")
+        elif not _PATH.fullmatch(self.value) or _NOT_NORMAL.search(self.value):
+            yield Fault(
+                ("value",),
+                f"{self.value!r} is no path that a request can have",
+                "without //, /./, /../, ?, #",
+            )
+
+
+_PATH = re.compile(r"(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})+")
+_NOT_NORMAL = re.compile(r"//|/\.\.?(/|$)|%2[fF]")
+
+
+def pattern_faults(kind: str, value: str) -> Iterator[Fault]:
+    """Of a value that is compared by ``kind``."""
+    problem = regex_problem(value) if kind == "RegularExpression" else ""
+    if problem:
+        yield Fault(("value",), f"is no regular expression: {problem}", "write RE2 syntax")
 
 
 class HeaderMatch(Part, frozen=True):
@@ -71,11 +94,17 @@ class HeaderMatch(Part, frozen=True):
     value: Annotated[str, msgspec.Meta(max_length=4096)]
     type: MatchType = "Exact"
 
+    def faults(self) -> Iterator[Fault]:
+        yield from pattern_faults(self.type, self.value)
+
 
 class QueryMatch(Part, frozen=True):
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
     value: Annotated[str, msgspec.Meta(max_length=1024)]
     type: MatchType = "Exact"
+
+    def faults(self) -> Iterator[Fault]:
+        yield from pattern_faults(self.type, self.value)
 
 
 class HttpRouteMatch(Part, frozen=True):

@@ -25,11 +25,14 @@ _REGEX_MEMORY_BYTES_MAX = 4 * 1_048_576
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """``path`` from the part that tells it; ``suggestion``: what would be right, for people."""
+    """``path`` from the part that tells it; ``suggestion``: what would be right, for people. ``at_name``: it is the name of
+    the field that is wrong, not its value.
+    """
 
     path: Path
     message: str
     suggestion: str = ""
+    at_name: bool = False
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +51,8 @@ DURATION = "duration"
 REGEX = "regex"
 HOST = "host"
 CIDR = "cidr"
+LITERAL = "literal"
+UPPER = "upper"
 
 Seconds = Annotated[float, msgspec.Meta(extra={"form": DURATION})]
 """In a document a duration as Go writes it: ``1.5s``, ``100ms``, ``1h30m``."""
@@ -71,7 +76,10 @@ Status = Annotated[int, msgspec.Meta(ge=200, le=599)]
 HeaderName = Annotated[
     str, msgspec.Meta(min_length=1, max_length=256, pattern=r"^:?[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
 ]
-HeaderText = Annotated[str, msgspec.Meta(max_length=4096, pattern=r"^[^\x00\r\n]*$")]
+QueryName = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+LineText = Annotated[str, msgspec.Meta(max_length=4096, pattern=r"^[^\x00\r\n]*$")]
+HeaderText = Annotated[str, msgspec.Meta(max_length=4096, pattern=r"^[^\x00\r\n]*$", extra={"form": LITERAL})]
+"""Of a header that is set. It is taken as it stands: what Envoy would replace (``%REQ(X)%``) is refused."""
 Labels: TypeAlias = Mapping[str, str]
 
 _UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
@@ -114,6 +122,23 @@ def regex_problem(text: str) -> str:
         return said.decode(errors="replace") if isinstance(said, bytes) else str(said)
     if size > REGEX_PROGRAM_SIZE_MAX:
         return f"it takes {size} steps, of which Envoy allows {REGEX_PROGRAM_SIZE_MAX}"
+    return ""
+
+
+def substitution_problem(regex: str, text: str) -> str:
+    """Why ``text`` cannot take the place of what ``regex`` matched; empty if it can. RE2's rule: ``\\0`` to ``\\9``."""
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        groups: int = re2.compile(regex, options=options).groups
+    except re2.error:
+        return ""  # told of the expression itself
+    for found in re.finditer(r"\\(.|$)", text, re.DOTALL):
+        what = found.group(1)
+        if what.isdigit() and int(what) > groups:
+            return f"\\{what} stands for a group that the expression does not have"
+        if not what.isdigit() and what != "\\":
+            return "a backslash stands before a digit or another backslash"
     return ""
 
 

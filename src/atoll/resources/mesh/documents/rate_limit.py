@@ -72,15 +72,9 @@ class LocalRateLimit(Part, frozen=True):
     def faults(self) -> Iterator[Fault]:
         if self.selector is not None and self.targetRefs:
             yield Fault(("targetRefs",), "selector and targetRefs exclude each other", "give one of them")
-        for position, limit in enumerate(self.limits[:-1]):
-            rest = self.limits[position + 1 :]
-            if limit.match is None and any(
-                each.port in (limit.port, None) and limit.port is None or each.port == limit.port
-                for each in rest
-            ):
-                yield Fault(
-                    ("limits", position + 1),
-                    f"is behind number {position + 1}, which matches everything",
-                    "exchange them",
-                )
-                return
+        for position, limit in enumerate(self.limits):
+            for later, other in enumerate(self.limits[position + 1 :], position + 1):
+                if limit.match is None and limit.port in (None, other.port):
+                    message = f"is behind number {position + 1}, which takes everything"
+                    yield Fault(("limits", later), message, "exchange them")
+                    return

@@ -101,8 +101,7 @@ class Source(msgspec.Struct, frozen=True):
 
     def problem(self, fault: Fault, key: DocumentKey | None, severity: Severity = Severity.ERROR) -> Problem:
         path = (*self.at, *fault.path)
-        is_name = fault.message.startswith("there is no field") or fault.message.endswith("not supported")
-        place = self.tree.name_place(path) if is_name else self.tree.place(path)
+        place = self.tree.name_place(path) if fault.at_name else self.tree.place(path)
         return Problem(
             fault.message,
             fault.suggestion,
@@ -198,7 +197,7 @@ def _read_one(source: Source, namespace: str, documents: list[Read], problems: l
     head, faults = _head(value, kind, namespace)
     given = value.get("spec")
     spec, inner = decoding.decode(FORMS[kind].spec, {} if given is None else given)
-    faults += [Fault(("spec", *each.path), each.message, each.suggestion) for each in inner]
+    faults += [msgspec.structs.replace(each, path=("spec", *each.path)) for each in inner]
     problems += [source.problem(each, head.key if head is not None else None) for each in faults]
     if faults or head is None or spec is None:
         return
@@ -252,7 +251,7 @@ def _kind(value: Mapping[str, Any]) -> tuple[Kind | None, list[Fault]]:
 
 def _head(value: Mapping[str, Any], kind: Kind, namespace: str) -> tuple[_Head | None, list[Fault]]:
     faults = [
-        Fault((name,), f"there is no field {name!r} here", decoding.near(name, _TOP))
+        Fault((name,), f"there is no field {name!r} here", decoding.near(name, _TOP), at_name=True)
         for name in value
         if name not in _TOP
     ]
@@ -285,9 +284,11 @@ def _metadata_faults(metadata: Mapping[str, Any]) -> list[Fault]:
     for name, value in metadata.items():
         path = ("metadata", name)
         if name == "generateName":
-            faults.append(Fault(path, "generateName is not supported", "write name"))
+            faults.append(Fault(path, "generateName is not supported", "write name", at_name=True))
         elif name not in _METADATA and name not in _METADATA_OF_SERVERS:
-            faults.append(Fault(path, f"there is no field {name!r} here", decoding.near(name, _METADATA)))
+            faults.append(
+                Fault(path, f"there is no field {name!r} here", decoding.near(name, _METADATA), at_name=True)
+            )
         elif name in ("labels", "annotations") and value is not None:
             if not isinstance(value, dict):
                 faults.append(Fault(path, "is no mapping", "write NAME: VALUE"))
@@ -312,7 +313,7 @@ def _annotation_faults(kind: Kind, annotations: Mapping[str, str]) -> Iterator[F
             if value not in ("true", "false"):
                 yield Fault(path, f"{value!r} is neither true nor false", 'write "true"')
         elif group == "istio.io" or group.endswith(".istio.io"):
-            yield Fault(path, f"the annotation {name} is not supported", "take it out")
+            yield Fault(path, f"the annotation {name} is not supported", "take it out", at_name=True)
 
 
 # ---------------------------------------------------------------------------------------------- content

@@ -46,7 +46,7 @@ class JwtRule(Part, frozen=True):
     fromHeaders: tuple[JwtHeader, ...] = ()
     fromParams: tuple[str, ...] = ()
     fromCookies: tuple[str, ...] = ()
-    outputPayloadToHeader: str = ""
+    outputPayloadToHeader: Annotated[str, msgspec.Meta(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]*$")] = ""
     outputClaimToHeaders: tuple[ClaimToHeader, ...] = ()
     forwardOriginalToken: bool = False
     timeout: Seconds | None = None

@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 
 from atoll.resources.mesh.documents.parts import (
+    UPPER,
     Cidr,
     Count,
     Fault,
@@ -29,7 +30,10 @@ class ServicePort(Part, frozen=True):
 
     number: PortNumber
     name: str
-    protocol: Literal["HTTP", "HTTPS", "HTTP2", "GRPC", "TCP", "TLS", "REDIS", "DUBBO", "THRIFT"] = "TCP"
+    protocol: Annotated[
+        Literal["HTTP", "HTTPS", "HTTP2", "GRPC", "TCP", "TLS", "REDIS", "DUBBO", "THRIFT"],
+        msgspec.Meta(extra={"form": UPPER}),
+    ] = "TCP"
     targetPort: PortNumber | None = None
 
 

@@ -5,6 +5,9 @@ Rule: as ``parts``. A route's rules are tried in their order; the first that mat
 
 from __future__ import annotations
 
+import base64
+import binascii
+import builtins
 from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
 
@@ -17,9 +20,11 @@ from atoll.resources.mesh.documents.parts import (
     HeaderText,
     HostPattern,
     Labels,
+    LineText,
     Part,
     Percentage,
     PortNumber,
+    QueryName,
     Regex,
     Seconds,
     Status,
@@ -27,6 +32,7 @@ from atoll.resources.mesh.documents.parts import (
     Weight,
     one_of,
     repeated,
+    substitution_problem,
 )
 from atoll.resources.records import NOTHING
 
@@ -84,7 +90,7 @@ class HttpMatch(Part, frozen=True):
     authority: StringMatch | None = None
     headers: Mapping[HeaderName, StringMatch] = NOTHING
     withoutHeaders: Mapping[HeaderName, StringMatch] = NOTHING
-    queryParams: Mapping[str, StringMatch] = NOTHING
+    queryParams: Mapping[QueryName, StringMatch] = NOTHING
     ignoreUriCase: bool = False
     port: PortNumber | None = None
     sourceLabels: Labels = NOTHING
@@ -108,8 +114,8 @@ class HttpDestination(Part, frozen=True):
 
 
 class Redirect(Part, frozen=True):
-    uri: str = ""
-    authority: str = ""
+    uri: LineText = ""
+    authority: LineText = ""
     port: PortNumber | None = None
     derivePort: Literal["FROM_PROTOCOL_DEFAULT", "FROM_REQUEST_PORT"] | None = None
     scheme: Literal["", "http", "https"] = ""
@@ -129,6 +135,18 @@ class ResponseBody(Part, frozen=True):
         yield from one_of(self, ("string", "bytes"))
         if len((self.string or "").encode()) > BODY_BYTES_MAX:
             yield Fault(("string",), f"has more than {BODY_BYTES_MAX} bytes", "answer from a service")
+        content = decoded(self.bytes or "")
+        if content is None:
+            yield Fault(("bytes",), "is no Base64", "encode it, or write string")
+        elif len(content) > BODY_BYTES_MAX:
+            yield Fault(("bytes",), f"has more than {BODY_BYTES_MAX} bytes", "answer from a service")
+
+
+def decoded(text: str) -> builtins.bytes | None:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        return None
 
 
 class DirectResponse(Part, frozen=True):
@@ -140,14 +158,19 @@ class RegexRewrite(Part, frozen=True):
     """``rewrite``: with ``\\1`` for the first group of ``match``."""
 
     match: Regex
-    rewrite: str
+    rewrite: LineText
+
+    def faults(self) -> Iterator[Fault]:
+        problem = substitution_problem(self.match, self.rewrite)
+        if problem:
+            yield Fault(("rewrite",), problem, "write as many groups in match")
 
 
 class Rewrite(Part, frozen=True):
     """``uri`` takes the place of the matched prefix, or of the whole path where the match is another."""
 
-    uri: str = ""
-    authority: str = ""
+    uri: LineText = ""
+    authority: LineText = ""
     uriRegexRewrite: RegexRewrite | None = None
 
     def faults(self) -> Iterator[Fault]:
@@ -168,6 +191,8 @@ class Retries(Part, frozen=True):
     backoff: Seconds | None = None
 
     def faults(self) -> Iterator[Fault]:
+        if self.backoff is not None and self.backoff < 0.001:
+            yield Fault(("backoff",), "less than a millisecond", "write 1ms or more")
         for name in filter(None, (part.strip() for part in self.retryOn.split(","))):
             if name not in RETRY_CONDITIONS and not (name.isdigit() and 100 <= int(name) <= 599):
                 yield Fault(
