@@ -146,7 +146,12 @@ def any_of(type_url: str, body: bytes) -> bytes:
 
 def entry_of(resource: Resource) -> bytes:
     """What a state-of-the-world response says of ``resource``: field ``resources``."""
-    return _bytes(2, any_of(resource.type.value, resource.body))
+    return entry(resource.type.value, resource.body)
+
+
+def entry(type_url: str, body: bytes) -> bytes:
+    """The same for a resource of a type that is in no snapshot."""
+    return _bytes(2, any_of(type_url, body))
 
 
 def delta_entry_of(resource: Resource, version: str) -> bytes:
