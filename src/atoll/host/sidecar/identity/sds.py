@@ -93,7 +93,9 @@ class SecretServer:
                 refused = stream.refused
                 self._send(call, stream.on_request(message))
                 if stream.refused and stream.refused != refused:
-                    self._log.error("Envoy refuses its secrets", names=", ".join(stream.wanted), why=stream.refused)
+                    self._log.error(
+                        "Envoy refuses its secrets", names=", ".join(stream.wanted), why=stream.refused
+                    )
                 self._answered.set()
         except ProtocolFault as fault:
             call.fail(Status.INVALID_ARGUMENT, fault.detail)

@@ -9,13 +9,13 @@ present certificate from then on.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
-from atoll.client import mesh_doors
-from atoll.client.mesh_identity import MeshIdentity
 from atoll.errors import AtollError, Code
 from atoll.host.sidecar.identity import held as rules
 from atoll.host.sidecar.identity.held import Held
@@ -33,6 +33,30 @@ from atoll.wire.x509 import requests
 
 _LATER = (Code.UNAVAILABLE, Code.UNKNOWN, Code.EXHAUSTED, Code.CONFLICT)  # asking again may help
 STOP_WITHIN_S = 1.0
+
+
+class Lines(Protocol):
+    """Whom to trust, as a node tells it."""
+
+    def every(self) -> AsyncIterator[Bundle]: ...
+
+
+class Door(Protocol):
+    """A node, reached in one of the ways. Both raise ``AtollError``."""
+
+    async def enrol(self, order: EnrolOrder) -> Issued: ...
+
+    def bundles(self) -> AbstractAsyncContextManager[Lines]: ...
+
+
+class Doors(Protocol):
+    """The ways: ``atoll.client.mesh_doors``."""
+
+    def by_socket(self, path: Path) -> Door: ...
+
+    async def by_token(self, nodes: Sequence[Address], token: JoinText) -> Door: ...
+
+    def by_certificate(self, nodes: Sequence[Address], credentials: Credentials, bundle: Bundle) -> Door: ...
 
 
 class Sink(Protocol):
@@ -64,10 +88,11 @@ class Who(msgspec.Struct, frozen=True, kw_only=True):
 class WorkloadIdentity:
     """``open`` returns when the workload has its certificate; from then on it is kept in force."""
 
-    def __init__(self, who: Who, sink: Sink, clock: Clock, rng: Rng) -> None:
+    def __init__(self, who: Who, doors: Doors, sink: Sink, clock: Clock, rng: Rng) -> None:
         self.renewals = 0
         self.failures = 0  # in a row
         self._who = who
+        self._doors = doors
         self._sink = sink
         self._clock = clock
         self._rng = rng
@@ -124,18 +149,18 @@ class WorkloadIdentity:
         self.failures = 0
         self._log.info("certified", serial=issued.serial, ttl_s=round(issued.ttl_s))
 
-    async def _door(self) -> tuple[MeshIdentity, str]:
+    async def _door(self) -> tuple[Door, str]:
         """Where to ask, and the secret to show there."""
         who, held = self._who, self._held
         if who.socket is not None:
-            return mesh_doors.by_socket(who.socket), ""
+            return self._doors.by_socket(who.socket), ""
         if held is not None and held.ends_s > self._clock.now_s():
             credentials = Credentials(held.bundle.roots, held.issued.chain, held.key)
-            return mesh_doors.by_certificate(who.nodes, credentials, held.bundle), ""
+            return self._doors.by_certificate(who.nodes, credentials, held.bundle), ""
         if who.token is None:
             text = "the workload has no certificate and nothing to prove itself with: give a join token, or a node's socket"
             raise AtollError(Code.DENIED, text)
-        return await mesh_doors.by_token(who.nodes, who.token), who.token.secret
+        return await self._doors.by_token(who.nodes, who.token), who.token.secret
 
     def _require_mine(self, issued: Issued) -> None:
         wanted = spiffe_id(issued.bundle.trust_domain, self._who.namespace, self._who.service)
