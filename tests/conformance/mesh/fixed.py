@@ -87,13 +87,14 @@ def get(
     headers: Mapping[str, str] | None = None,
     tls: ssl.SSLContext | None = None,
     method: str = "GET",
+    sni: str = "any.host",
 ) -> Got:
     """One request of HTTP/1.1 on a connection of its own."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WITHIN_S)
     try:
         connection.connect()
         if tls is not None:
-            connection.sock = tls.wrap_socket(connection.sock, server_hostname="any.host")
+            connection.sock = tls.wrap_socket(connection.sock, server_hostname=sni)
         connection.request(method, path, headers={"host": "any.host"} | dict(headers or {}))
         answer = connection.getresponse()
         fields = {name.lower(): value for name, value in answer.getheaders()}

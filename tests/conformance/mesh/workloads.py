@@ -13,7 +13,7 @@ import datetime
 import shutil
 import ssl
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,13 +105,16 @@ def client_context(
 
 
 class SecretService:
-    """Serves ``default`` and ``ROOTCA`` at a Unix socket. ``path``: short enough for one."""
+    """Serves ``default`` and ``ROOTCA``, and ``others`` by name, at a Unix socket. ``path``: short enough for one."""
 
-    def __init__(self, authority: Authority, identity: Identity) -> None:
+    def __init__(
+        self, authority: Authority, identity: Identity, others: Mapping[str, Identity] | None = None
+    ) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="sds-"))
         self.path = str(self._folder / "s")
         self._answer = discovery_pb2.DiscoveryResponse(version_info="1", type_url=_TYPE)
-        self._add(_certificate(identity))
+        for name, each in {secrets.CERTIFICATE: identity, **(others or {})}.items():
+            self._add(_certificate(name, each))
         self._add(_roots(authority))
         self._server = grpc.server(ThreadPoolExecutor(8))
         handler = grpc.stream_stream_rpc_method_handler(
@@ -152,8 +155,8 @@ class SecretService:
 _TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 
 
-def _certificate(identity: Identity) -> Any:
-    secret = secret_pb2.Secret(name=secrets.CERTIFICATE)
+def _certificate(name: str, identity: Identity) -> Any:
+    secret = secret_pb2.Secret(name=name)
     secret.tls_certificate.certificate_chain.inline_bytes = identity.certificate
     secret.tls_certificate.private_key.inline_bytes = identity.key
     return secret

@@ -11,7 +11,7 @@ import functools
 import msgspec
 
 from atoll.planes.mesh.model.world import World
-from atoll.planes.mesh.policy.compiler import grpc, inbound, outbound, parts, telemetry
+from atoll.planes.mesh.policy.compiler import gateway, grpc, inbound, outbound, parts, telemetry
 from atoll.planes.mesh.policy.compiler.memo import Memo
 from atoll.planes.mesh.policy.compiler.parts import Compiled, Frame
 from atoll.resources.mesh.clients import Client, Kind
@@ -48,6 +48,8 @@ def _parts(world: World, client: Client, memo: Memo) -> tuple[parts.Parts, ...]:
             inbound.parts_for(world, client, memo),
             telemetry.parts_for(world, memo),
         )
+    if client.kind is Kind.GATEWAY:
+        return (gateway.parts_for(world, client, memo), telemetry.parts_for(world, memo))
     if client.kind is Kind.GRPC:
         return grpc.parts_for(world, client, memo)
     return ()

@@ -56,7 +56,7 @@ def connection_manager(connection: Connection) -> Any:
     """The network filter that ends the listener's filter chain."""
     manager = _Manager(
         stat_prefix=connection.stat_prefix,
-        http_filters=[*connection.filters, *_common_filters(connection.direction)],
+        http_filters=_filters(connection),
         access_log=list(connection.observed.access_logs),
         tracing=connection.observed.tracing,
         normalize_path=messages.boolean(True),
@@ -82,14 +82,16 @@ def network_filter(name: str, config: Message) -> Any:
     return listener_components_pb2.Filter(name=name, typed_config=messages.packed(config))
 
 
-def _common_filters(direction: Direction) -> list[Any]:
-    """After those that decide: faults and cross-origin rules are the routes' to say, on the caller's side and at the
-    border.
+def _filters(connection: Connection) -> list[Any]:
+    """Faults and cross-origin rules are the routes' to say, on the caller's side and at the border. There a browser asks
+    whether it may before it shows who it is, so that it is answered before anything is asked of it.
     """
-    filters = [http_filter(GRPC_STATS, grpc_stats_pb2.FilterConfig(emit_filter_state=True))]
-    if direction is not Direction.INBOUND:
-        filters += [http_filter(CORS, cors_pb2.Cors()), http_filter(FAULT, fault_pb2.HTTPFault())]
-    return [*filters, http_filter(ROUTER, router_pb2.Router())]
+    stats = http_filter(GRPC_STATS, grpc_stats_pb2.FilterConfig(emit_filter_state=True))
+    router = http_filter(ROUTER, router_pb2.Router())
+    if connection.direction is Direction.INBOUND:
+        return [*connection.filters, stats, router]
+    cors, fault = http_filter(CORS, cors_pb2.Cors()), http_filter(FAULT, fault_pb2.HTTPFault())
+    return [cors, *connection.filters, stats, fault, router]
 
 
 def _set_trust(manager: Any, direction: Direction) -> None:

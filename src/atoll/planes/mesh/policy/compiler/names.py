@@ -63,3 +63,12 @@ def keys_cluster(host: str, port: int) -> str:
 def route(document: Document[Any], rule: int) -> str:
     """Of the ``rule``-th rule of ``document``. It is in access logs, so that traffic tells which version routed it."""
     return f"{document.key}/{rule}@{document.hash8}"
+
+
+def gateway_listener(port: int, bind: str = "") -> str:
+    return f"gateway_{bind}_{port}" if bind else f"gateway_{port}"
+
+
+def gateway_routes(listener: str, server: str = "") -> str:
+    """``server``: of one that has its TLS to itself; without: all that share the listener in plain text."""
+    return f"{listener}|{server}" if server else listener

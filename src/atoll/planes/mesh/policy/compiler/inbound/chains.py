@@ -67,10 +67,12 @@ def chains(
 
 def listener_filters(modes: Sequence[Mode]) -> list[Any]:
     """What looks at a connection's first bytes, where anything depends on them."""
-    if Mode.PERMISSIVE not in modes:
-        return []
+    return [tls_inspector()] if Mode.PERMISSIVE in modes else []
+
+
+def tls_inspector() -> Any:
     inspector = messages.packed(tls_inspector_pb2.TlsInspector())
-    return [components.ListenerFilter(name=TLS_INSPECTOR, typed_config=inspector)]
+    return components.ListenerFilter(name=TLS_INSPECTOR, typed_config=inspector)
 
 
 def waits_for_silent(mode: Mode, protocol: Protocol) -> bool:

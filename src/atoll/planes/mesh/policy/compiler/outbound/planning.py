@@ -116,13 +116,11 @@ def _plan(world: World, client: Client, keys: _Keys, memo: Memo) -> Plan:
         virtual += hosts_there
         tables.append(virtual_hosts.configuration(name, [*hosts_there, fallback]))
         refs.update(dict.fromkeys(ref for host in hosts_there for ref in host.refs))
-    found = [_cluster(world, client, ref, memo) for ref in sorted(refs) if ref != destinations.MISSING]
-    extra = [clusters.missing()] if destinations.MISSING in refs else []
+    targets, found = reached(world, client, refs, memo)
     if entered.passes:
-        extra.append(clusters.passthrough(world.choices))
+        found.append(clusters.passthrough(world.choices))
     problems = [problem for host in virtual for problem in host.problems]
-    targets = Targets(tuple(target for target, by_eds, _ in found if by_eds))
-    made_clusters = by_name([*(one for _, _, one in found), *extra])
+    made_clusters = by_name(found)
     made_routes = by_name([*tables, *entered.tables])
     known = Snapshot(made_clusters, assignments.for_targets(targets, world, memo), NONE, made_routes)
     problems += [*entered.problems, *snapshots.check(known)]
@@ -150,6 +148,16 @@ def _hosts_of_documents(world: World, client: Client, seen: Mapping[str, Face]) 
             if "*" not in name and not any(host in world.faces for host in candidates):
                 found[candidates[0]] = None
     return sorted(host for host in found if host not in seen)
+
+
+def reached(world: World, client: Client, refs: Iterable[Ref], memo: Memo) -> tuple[Targets, list[Resource]]:
+    """The clusters of ``refs``, and those of them whose endpoints come by EDS."""
+    wanted = dict.fromkeys(refs)
+    found = [_cluster(world, client, ref, memo) for ref in sorted(wanted) if ref != destinations.MISSING]
+    made = [one for _, _, one in found]
+    if destinations.MISSING in wanted:
+        made.append(clusters.missing())
+    return Targets(tuple(target for target, by_eds, _ in found if by_eds)), made
 
 
 def _cluster(world: World, client: Client, ref: Ref, memo: Memo) -> tuple[Target, bool, Resource]:

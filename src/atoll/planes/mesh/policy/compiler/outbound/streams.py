@@ -39,8 +39,8 @@ def branches(scene: Scene, face: Face, port: int) -> list[Branch]:
     documents = scene.world.policies.virtual_services_for(face.host, scene.stage.namespace)[:1]
     for document in documents:
         scene.documents[str(document.key)] = None
-        found += _by_name(scene, document, face)
-        found += _by_port(scene, document)
+        found += by_name(scene, document)
+        found += by_port(scene, document)
     if not any(not branch.server_names for branch in found):
         ref = Ref(face.host, port)
         scene.refs[ref] = None
@@ -54,7 +54,8 @@ def proxy(branch: Branch, protocol: Protocol, observed: Observed) -> Any:
     return protocols.proxy_to(spoken, branch.source, branch.legs, observed.access_logs)
 
 
-def _by_name(scene: Scene, document: Document[VirtualService], face: Face) -> list[Branch]:
+def by_name(scene: Scene, document: Document[VirtualService]) -> list[Branch]:
+    """Of connections that name one of these server names."""
     found = []
     taken: set[str] = set()
     for rule in document.spec.tls:
@@ -68,7 +69,8 @@ def _by_name(scene: Scene, document: Document[VirtualService], face: Face) -> li
     return found
 
 
-def _by_port(scene: Scene, document: Document[VirtualService]) -> list[Branch]:
+def by_port(scene: Scene, document: Document[VirtualService]) -> list[Branch]:
+    """Of all connections to the port: the first rule that is for it."""
     for rule in document.spec.tcp:
         if not rule.match or any(_concerns(scene, document, match) for match in rule.match):
             return [Branch((), _legs(scene, document, rule.route), str(document.key))]

@@ -158,8 +158,13 @@ def passed_on(cluster: str) -> VirtualHost:
     return VirtualHost(message.SerializeToString(deterministic=True), others=(cluster,))
 
 
-def configuration(name: str, virtual: Iterable[VirtualHost]) -> Resource:
-    head = route_pb2.RouteConfiguration(name=name, validate_clusters=messages.boolean(False))
+def configuration(name: str, virtual: Iterable[VirtualHost], ignores_port: bool = False) -> Resource:
+    """``ignores_port``: the port in a request's host counts for nothing."""
+    head = route_pb2.RouteConfiguration(
+        name=name,
+        validate_clusters=messages.boolean(False),
+        ignore_port_in_host_matching=ignores_port,
+    )
     body = [head.SerializeToString(deterministic=True)]
     refs: dict[Ref, None] = {}
     others: dict[str, None] = {}

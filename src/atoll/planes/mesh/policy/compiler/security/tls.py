@@ -43,7 +43,7 @@ def mesh_downstream(alpns: Sequence[str]) -> Any:
 def mesh_upstream(sni: str, spiffe_ids: Sequence[str], alpns: Sequence[str] = proxy.MESH_HTTP_ALPNS) -> Any:
     """A transport socket towards a peer that must be one of ``spiffe_ids`` (empty: whoever the roots vouch for)."""
     checked = common_pb2.CertificateValidationContext(
-        match_typed_subject_alt_names=[_san("URI", exact=one) for one in spiffe_ids]
+        match_typed_subject_alt_names=[san("URI", exact=one) for one in spiffe_ids]
     )
     return socket(
         tls_pb2.UpstreamTlsContext(common_tls_context=_mesh_common(alpns, checked), sni=sni),
@@ -56,10 +56,11 @@ def socket(context: Any) -> Any:
 
 def host_san(name: str) -> Any:
     """A check that the peer's certificate is for ``name``, a host's or its address."""
-    return _san("IP_ADDRESS" if messages.is_address(name) else "DNS", exact=name)
+    return san("IP_ADDRESS" if messages.is_address(name) else "DNS", exact=name)
 
 
-def _san(kind: str, exact: str) -> Any:
+def san(kind: str, exact: str) -> Any:
+    """A check that the peer's certificate has this name of this kind: DNS, URI or IP_ADDRESS."""
     return common_pb2.SubjectAltNameMatcher(
         san_type=common_pb2.SubjectAltNameMatcher.SanType.Value(kind),
         matcher=string_pb2.StringMatcher(exact=exact),
