@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from atoll.planes.mesh.model.snapshot import Snapshot
 from atoll.planes.mesh.model.world import World
@@ -45,6 +45,13 @@ class Got:
     @property
     def echo(self) -> dict[str, Any]:
         return dict(json.loads(self.body))
+
+
+class Named(NamedTuple):
+    """TLS to a server by this name."""
+
+    context: ssl.SSLContext
+    sni: str = "any.host"
 
 
 @contextmanager
@@ -85,16 +92,16 @@ def get(
     port: int,
     path: str = "/",
     headers: Mapping[str, str] | None = None,
-    tls: ssl.SSLContext | None = None,
+    tls: ssl.SSLContext | Named | None = None,
     method: str = "GET",
-    sni: str = "any.host",
 ) -> Got:
     """One request of HTTP/1.1 on a connection of its own."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WITHIN_S)
     try:
         connection.connect()
         if tls is not None:
-            connection.sock = tls.wrap_socket(connection.sock, server_hostname=sni)
+            context, sni = tls if isinstance(tls, Named) else Named(tls)
+            connection.sock = context.wrap_socket(connection.sock, server_hostname=sni)
         connection.request(method, path, headers={"host": "any.host"} | dict(headers or {}))
         answer = connection.getresponse()
         fields = {name.lower(): value for name, value in answer.getheaders()}

@@ -225,7 +225,7 @@ def test_a_browser_is_answered_before_it_shows_who_it_is(outside: Outside) -> No
 
 
 def https(host: str, context: ssl.SSLContext, asked: str = "") -> fixed.Got:
-    return fixed.get(PORTS["https"], "/", {"host": asked or host}, context, sni=host)
+    return fixed.get(PORTS["https"], "/", {"host": asked or host}, fixed.Named(context, host))
 
 
 def test_tls_ends_at_the_gateway_by_server_name(outside: Outside) -> None:
@@ -261,7 +261,9 @@ def test_the_gateway_api_keeps_routes_of_other_namespaces_out_unless_allowed(out
 
 
 def test_the_gateway_api_takes_its_certificate_from_the_agent(outside: Outside) -> None:
-    got = fixed.get(PORTS["api_tls"], "/", {"host": "secure.example"}, outside.trusting, sni="secure.example")
+    got = fixed.get(
+        PORTS["api_tls"], "/", {"host": "secure.example"}, fixed.Named(outside.trusting, "secure.example")
+    )
     assert got.echo["backend"] == "shop"
 
 
