@@ -126,8 +126,9 @@ def test_what_is_registered() -> None:
         "mesh.ports": "80:http,90:grpc=9090",
         "mesh.mtls": "true",
     }
-    same = planned(ports=["9080:9081"]).instance
+    same = planned(ports=["9080:9081"], has_identity=False).instance
     assert same is not None and same.namespace == "", "documents say default, the registry public"
+    assert same.metadata["mesh.mtls"] == "false", "without a key there is no TLS of the mesh"
     assert planned().instance is None, "who serves nothing is no instance"
 
 
@@ -178,11 +179,10 @@ COMMIT
     assert packets.removal_of("*nat\n:OTHERS - [0:0]\nCOMMIT\n") == ""
 
 
-def wiring(**given: Any) -> Wiring:
+def wiring(*xds: Address, control_plane: str = "") -> Wiring:
     client = planned(ports=["9080:9081"], version="v1").client
-    return Wiring(
-        client=client, instance="i-1", xds=given.pop("xds", (Address("127.0.0.1", 15_010),)), **given
-    )
+    nodes = xds or (Address("127.0.0.1", 15_010),)
+    return Wiring(client=client, instance="i-1", xds=nodes, control_plane=control_plane)
 
 
 def test_the_bootstrap_says_who_the_proxy_is() -> None:
@@ -194,14 +194,16 @@ def test_the_bootstrap_says_who_the_proxy_is() -> None:
 
 
 def test_the_control_plane_is_reached_with_the_workloads_identity_and_must_prove_its_own() -> None:
-    clusters = {each["name"]: each for each in bootstrap(wiring(), FOLDER)["static_resources"]["clusters"]}
+    node = "spiffe://mesh.example/ns/atoll-system/sa/atoll"
+    made = bootstrap(wiring(control_plane=node), FOLDER)
+    clusters = {each["name"]: each for each in made["static_resources"]["clusters"]}
     tls = clusters[proxy.XDS_CLUSTER]["transport_socket"]["typed_config"]["common_tls_context"]
     assert tls["tls_certificate_sds_secret_configs"][0]["name"] == proxy.IDENTITY_SECRET
     checked = tls["combined_validation_context"]["default_validation_context"][
         "match_typed_subject_alt_names"
     ]
-    assert checked[0]["matcher"] == {"exact": "spiffe://cluster.local/ns/atoll-system/sa/atoll"}
-    plain = bootstrap(wiring(secure=False), FOLDER)["static_resources"]["clusters"][0]
+    assert checked[0]["matcher"] == {"exact": node}
+    plain = bootstrap(wiring(), FOLDER)["static_resources"]["clusters"][0]
     assert "transport_socket" not in plain
 
 
@@ -213,8 +215,8 @@ def test_nothing_is_live_without_a_word_of_the_control_plane() -> None:
 
 def test_names_of_the_control_plane_are_looked_up() -> None:
     def kind(*hosts: str) -> str:
-        xds = tuple(Address(host, 15_010) for host in hosts)
-        return str(bootstrap(wiring(xds=xds), FOLDER)["static_resources"]["clusters"][0]["type"])
+        made = wiring(*(Address(host, 15_010) for host in hosts))
+        return str(bootstrap(made, FOLDER)["static_resources"]["clusters"][0]["type"])
 
     assert (kind("10.0.0.1", "::1"), kind("10.0.0.1", "a.example")) == ("STATIC", "STRICT_DNS")
 

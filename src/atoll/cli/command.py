@@ -47,10 +47,11 @@ def resolve(options: argparse.Namespace) -> settings.Resolved:
     path = options.config or os.environ.get(CONFIG_VARIABLE)
     given = {field: getattr(options, field, None) for field in settings.DECLARED}
     flags = {field: value for field, value in given.items() if value is not None}
-    return settings.resolve(_read(path) if path else None, os.environ, flags)
+    return settings.resolve(read(path) if path else None, os.environ, flags)
 
 
-def _read(path: str) -> tuple[str, str]:
+def read(path: str) -> tuple[str, str]:
+    """A file's path and text. Raises INVALID."""
     try:
         return path, Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -86,7 +87,7 @@ def client(options: argparse.Namespace) -> Client:
 def secret(file: str, prompt: str) -> str:
     """The first line of ``file``; without one it is asked for, unseen. Never a flag: flags are visible to all."""
     if file:
-        return _read(file)[1].partition("\n")[0].rstrip("\r")
+        return read(file)[1].partition("\n")[0].rstrip("\r")
     try:
         return getpass.getpass(prompt)
     except (EOFError, OSError) as error:

@@ -12,6 +12,7 @@ import platform
 import pwd
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +26,25 @@ from atoll.host.sidecar import folder as folders
 from atoll.host.sidecar import machine, plan
 from atoll.host.sidecar.bootstrap import Wiring
 from atoll.host.sidecar.folder import Folder
+from atoll.host.sidecar.identity.sds import SecretServer
+from atoll.host.sidecar.identity.workload import Who, WorkloadIdentity
 from atoll.host.sidecar.plan import Asked, Planned
 from atoll.host.sidecar.processes import Program
 from atoll.host.sidecar.proxy import Limits
 from atoll.host.sidecar.supervisor import Order, Supervisor
+from atoll.resources.mesh import join_token
 from atoll.resources.mesh.clients import Capture, Kind
 from atoll.resources.mesh.services import Locality, Protocol
 from atoll.resources.naming_api import InstanceAsked, InstanceOrder
 from atoll.runtime import logs, loop, net
 from atoll.runtime.clock import BootClock
 from atoll.runtime.net import Address, parse_address
+from atoll.runtime.rng import system_rng
 
 EXIT_NOT_FOUND = 127
 XDS_VARIABLE = "ATOLL_XDS"
+JOIN_VARIABLE = "ATOLL_JOIN_TOKEN"
+SOCKET_FILE = "mesh.sock"  # in a node's data folder
 GATEWAY_NAME = "gateway"
 
 
@@ -137,10 +144,21 @@ def _add_proxy(parser: argparse.ArgumentParser) -> None:
     option(
         "--insecure-xds",
         action="store_true",
-        help="xDS in plain text, without an identity (see mesh.insecure_xds)",
+        help="xDS in plain text, and no identity: callers get no TLS of the mesh (see mesh.insecure_xds)",
+    )
+    option("--join", default="", metavar="FILE", help=f"a file with its join token ({JOIN_VARIABLE})")
+    option(
+        "--enrol-at",
+        default="",
+        metavar="PATH",
+        help="a node's Unix socket, where its user proves it; default: as the settings say",
     )
     option(
-        "--trust-domain", default="cluster.local", metavar="DOMAIN", help="of the mesh; default: %(default)s"
+        "--certificate-ttl",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="how long its certificates live; default: as long as the node gives",
     )
     option("--metrics", default="", metavar="HOST:PORT", help="serve Prometheus metrics there, at /metrics")
     option(
@@ -187,7 +205,29 @@ def run(options: argparse.Namespace) -> int:
 async def _run(options: argparse.Namespace, order: Order, instance: InstanceOrder | None) -> int:
     registrar = Registration(_registry(options), instance) if instance is not None else None
     log = logs.Log("sidecar").bind(service=options.service)
-    return await Supervisor(order, None, registrar, BootClock(), log).run()
+    clock = BootClock()
+
+    def identity(may_ask: Callable[[int], bool]) -> Enrolment:
+        secrets = SecretServer(order.folder.sds_socket, may_ask, clock)
+        return Enrolment(WorkloadIdentity(_who(options, order), secrets, clock, system_rng()))
+
+    made = None if options.insecure_xds else identity
+    return await Supervisor(order, made, registrar, clock, log).run()
+
+
+class Enrolment:
+    """The workload's identity, as a node of the mesh certifies it."""
+
+    def __init__(self, kept: WorkloadIdentity) -> None:
+        self._kept = kept
+
+    async def open(self) -> str:
+        await self._kept.open()
+        held = self._kept.held
+        return held.bundle.control_plane if held is not None else ""
+
+    async def close(self) -> None:
+        await self._kept.close()
 
 
 class Registration:
@@ -222,6 +262,7 @@ def _asked(options: argparse.Namespace) -> Asked:
         "version": options.version,
         "labels": options.label,
         "address": options.address,
+        "has_identity": not options.insecure_xds,
         "locality": Locality(options.region, options.zone, options.sub_zone),
     }
     if not options.program:
@@ -260,8 +301,6 @@ def _order(options: argparse.Namespace, folder: Folder, planned: Planned) -> Ord
         instance=f"{platform.node()}-{os.getpid()}",
         xds=xds or (command.resolve(options).settings.address("listen_xds"),),
         delta=not options.sotw,
-        secure=not options.insecure_xds,
-        trust_domain=options.trust_domain,
         metrics=_address(options.metrics),
     )
     has_app = bool(options.program)
@@ -288,6 +327,25 @@ def _order(options: argparse.Namespace, folder: Folder, planned: Planned) -> Ord
         program=Program(tuple(options.program), environment, user) if has_app else None,
         answers_at=planned.answers_at,
         packets=planned.packets,
+    )
+
+
+def _who(options: argparse.Namespace, order: Order) -> Who:
+    """A join token where there is one, else the Unix socket of the node on this machine."""
+    text = os.environ.get(JOIN_VARIABLE, "")
+    if options.join:
+        text = command.read(options.join)[1]
+    chosen = command.resolve(options).settings
+    socket = Path(chosen.mesh_socket) if chosen.mesh_socket else chosen.data / SOCKET_FILE
+    client = order.wiring.client
+    return Who(
+        service=client.service,
+        namespace=client.namespace,
+        instance=order.wiring.instance,
+        socket=None if text else Path(options.enrol_at) if options.enrol_at else socket,
+        nodes=order.wiring.xds,
+        token=join_token.parse(text) if text else None,
+        ttl_s=options.certificate_ttl,
     )
 
 

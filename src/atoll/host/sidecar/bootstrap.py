@@ -18,8 +18,8 @@ from typing import Any
 import msgspec
 
 from atoll.host.sidecar.folder import Folder
-from atoll.resources.mesh import node_metadata, proxy, secrets
-from atoll.resources.mesh.clients import Client, spiffe_id
+from atoll.resources.mesh import node_metadata, proxy
+from atoll.resources.mesh.clients import Client
 from atoll.runtime.net import Address
 
 CONNECT_TIMEOUT = "1s"
@@ -38,15 +38,15 @@ _TLS = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 
 class Wiring(msgspec.Struct, frozen=True, kw_only=True):
     """``instance``: which run of ``client`` it is. ``xds``: nodes of the control plane, any of them will do. ``delta``:
-    incremental xDS. ``secure``: by mutual TLS of the mesh ``trust_domain``. ``metrics``: where Prometheus may fetch.
+    incremental xDS. ``control_plane``: the SPIFFE id that it must prove, by mutual TLS; empty: plain text. ``metrics``: where
+    Prometheus may fetch.
     """
 
     client: Client
     instance: str
     xds: tuple[Address, ...]
     delta: bool = True
-    secure: bool = True
-    trust_domain: str = "cluster.local"
+    control_plane: str = ""
     metrics: Address | None = None
 
     @property
@@ -100,18 +100,17 @@ def _xds_cluster(wiring: Wiring) -> dict[str, Any]:
         "typed_extension_protocol_options": _http2(keep_alive=True),
         "load_assignment": _assignment(proxy.XDS_CLUSTER, [_socket(each) for each in wiring.xds]),
     }
-    if wiring.secure:
+    if wiring.control_plane:
         cluster["transport_socket"] = {
             "name": "envoy.transport_sockets.tls",
-            "typed_config": _mutual_tls(wiring.trust_domain),
+            "typed_config": _mutual_tls(wiring.control_plane),
         }
     return cluster
 
 
-def _mutual_tls(trust_domain: str) -> dict[str, Any]:
-    """With the workload's own certificate, towards the control plane's SPIFFE id and nobody else."""
-    node = spiffe_id(trust_domain, secrets.CONTROL_PLANE_NAMESPACE, secrets.CONTROL_PLANE_ACCOUNT)
-    checked = {"match_typed_subject_alt_names": [{"san_type": "URI", "matcher": {"exact": node}}]}
+def _mutual_tls(control_plane: str) -> dict[str, Any]:
+    """With the workload's own certificate, towards the control plane and nobody else."""
+    checked = {"match_typed_subject_alt_names": [{"san_type": "URI", "matcher": {"exact": control_plane}}]}
     return {
         "@type": _TYPE + _TLS,
         "common_tls_context": {

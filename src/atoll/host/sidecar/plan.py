@@ -59,6 +59,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     advertise: str = ""
     http_port: int = 0
     locality: Locality = Locality()
+    has_identity: bool = True
 
 
 class Planned(msgspec.Struct, frozen=True):
@@ -188,9 +189,9 @@ def _environment(client: Client, folder: Folder) -> dict[str, str]:
         "ATOLL_NAMESPACE": client.namespace,
         "ATOLL_SIDECAR": str(folder.path),
     }
-    if client.http_path:
+    if client.capture is Capture.UNIX:
         told["ATOLL_HTTP_OUT_SOCKET"] = client.http_path
-    else:
+    elif client.capture is Capture.PORTS:
         told["ATOLL_HTTP_OUT"] = f"http://{LOOPBACK}:{client.http_port}"
     for each in client.inbound[:1]:
         if each.app_path:
@@ -221,7 +222,7 @@ def _instance(asked: Asked, client: Client) -> InstanceOrder | None:
         **client.labels,
         **{name: value for name, value in where.items() if value},
         PORTS: ports_text(client.inbound),
-        MUTUAL_TLS: "true",
+        MUTUAL_TLS: str(asked.has_identity).lower(),
     }
     namespace = "" if client.namespace == DEFAULT_NAMESPACE else client.namespace
     return InstanceOrder(

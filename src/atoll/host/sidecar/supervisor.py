@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
@@ -52,10 +52,14 @@ EXIT_REFUSED = 78  # of a proxy that was not started at all
 class Identity(Protocol):
     """The workload's key and certificate, served as secrets at the runtime folder's socket from ``open`` on."""
 
-    async def open(self) -> None:
-        """Raises ``AtollError`` where asking again cannot help."""
+    async def open(self) -> str:
+        """The SPIFFE id of the control plane. Raises ``AtollError`` where asking again cannot help."""
 
     async def close(self) -> None: ...
+
+
+MakeIdentity: TypeAlias = Callable[[Callable[[int], bool]], Identity]
+"""Of whether a process, by its number, may have the secrets."""
 
 
 class Registrar(Protocol):
@@ -88,11 +92,11 @@ class Supervisor:
     """``run`` returns the exit code of ``atoll sidecar``."""
 
     def __init__(
-        self, order: Order, identity: Identity | None, registrar: Registrar | None, clock: Clock, log: Log
+        self, order: Order, identity: MakeIdentity | None, registrar: Registrar | None, clock: Clock, log: Log
     ) -> None:
         require_linux("atoll sidecar")
         self._order = order
-        self._identity = identity
+        self._identity = identity(self.is_proxy) if identity is not None else None
         self._registrar = registrar
         self._clock = clock
         self._log = log
@@ -107,6 +111,10 @@ class Supervisor:
         self._app: App | None = None
         self._failure: AtollError | None = None
         self._exit_code: int | None = None
+
+    def is_proxy(self, pid: int) -> bool:
+        """Whether the process is an Envoy of this sidecar, to whom its secrets are."""
+        return any(each.pid == pid for each in self._proxies.values())
 
     async def run(self) -> int:
         """Raises ``AtollError`` where it could not even begin."""
@@ -175,13 +183,13 @@ class Supervisor:
         try:
             proxies.find(order.envoy)
             order.folder.make()
-            disk.write_private_file(
-                order.folder.bootstrap, msgspec.json.encode(bootstrap(order.wiring, order.folder))
-            )
+            wiring = order.wiring
+            if self._identity is not None:
+                wiring = msgspec.structs.replace(wiring, control_plane=await self._identity.open())
+            written = msgspec.json.encode(bootstrap(wiring, order.folder))
+            disk.write_private_file(order.folder.bootstrap, written)
             if order.packets is not None:
                 await order.packets.lead()
-            if self._identity is not None:
-                await self._identity.open()
         except AtollError as error:
             self._failure = error
             self._facts.put_nowait(m.SignalCame(signal.SIGTERM))
