@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from atoll.cli import command
+from atoll.client import mesh_doors
 from atoll.client.registry import Options, Registry
 from atoll.errors import AtollError, Code
 from atoll.host.node import TOKEN_FILE
@@ -209,7 +210,7 @@ async def _run(options: argparse.Namespace, order: Order, instance: InstanceOrde
 
     def identity(may_ask: Callable[[int], bool]) -> Enrolment:
         secrets = SecretServer(order.folder.sds_socket, may_ask, clock)
-        return Enrolment(WorkloadIdentity(_who(options, order), secrets, clock, system_rng()))
+        return Enrolment(WorkloadIdentity(_who(options, order), mesh_doors, secrets, clock, system_rng()))
 
     made = None if options.insecure_xds else identity
     return await Supervisor(order, made, registrar, clock, log).run()
