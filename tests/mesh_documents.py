@@ -28,6 +28,7 @@ HOSTS = (
 )
 WILD = ("*.web.test", "*.default.svc.cluster.local")
 STREAM_HOSTS = ("mysql", "cache", "secure", "orders", "ledger")
+BACKENDS = ("reviews", "ratings", "mysql", "nobody")
 SUBSETS = ("v1", "v2")
 PORTS = (9080, 80, 443, 3306)
 GATEWAY_PORTS = (8080, 8443, 9443, 7000)
@@ -162,7 +163,7 @@ _NAMED: Mapping[str, st.SearchStrategy[Any]] = {
     "hosts": st.lists(st.sampled_from((*HOSTS, *WILD)), min_size=1, max_size=2, unique=True),
     "subset": st.sampled_from(("", *SUBSETS)),
     "Subset.name": st.sampled_from(SUBSETS),
-    "number": st.sampled_from(PORTS),
+    "number": st.sampled_from((9080, 9080, 9080, 80, 443, 3306)),
     "gateways": st.lists(st.sampled_from(GATEWAYS), min_size=1, max_size=2, unique=True),
     "exportTo": st.sampled_from((["*"], ["."], ["default"])),
     "labels": st.sampled_from(LABELS),
@@ -186,7 +187,7 @@ _NAMED: Mapping[str, st.SearchStrategy[Any]] = {
             "connection.sni",
         )
     ),
-    "Condition.values": st.sampled_from((["10.0.0.1"], ["9080"], ["80", "443"])),
+    "Condition.values": st.sampled_from((["10.0.0.1"], ["9080"], ["80", "443"], ["web*"])),
     "Condition.notValues": st.sampled_from((["10.0.0.1"], ["9080"])),
     "ports": st.lists(st.sampled_from(("9080", "443")), min_size=1, max_size=2, unique=True),
     "notPorts": st.sampled_from((["9080"], ["1"])),
@@ -204,9 +205,9 @@ _NAMED: Mapping[str, st.SearchStrategy[Any]] = {
     "ServerPort.number": st.sampled_from(GATEWAY_PORTS),
     "Listener.port": st.sampled_from(GATEWAY_PORTS),
     "Listener.name": st.sampled_from(("web", "other")),
-    "BackendRef.name": st.sampled_from(HOSTS),
-    "HttpBackendRef.name": st.sampled_from(HOSTS),
-    "GrpcBackendRef.name": st.sampled_from(HOSTS),
+    "BackendRef.name": st.sampled_from(BACKENDS),
+    "HttpBackendRef.name": st.sampled_from(BACKENDS),
+    "GrpcBackendRef.name": st.sampled_from(BACKENDS),
     "selector": st.sampled_from(({"app": "ingress"}, {"istio": "ingressgateway"})),
     "expression": st.sampled_from(("response.code >= 400", "response.code == 200 && response.duration > 5")),
     "ProviderRef.name": st.sampled_from(("envoy", "otel")),

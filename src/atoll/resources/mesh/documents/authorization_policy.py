@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
-from atoll.resources.mesh.documents.parts import Cidr, Fault, Part, Path, Selector, TargetRef
+from atoll.resources.mesh.documents.parts import Cidr, Fault, Part, Path, Selector, TargetRef, is_network
 
 Action = Literal["ALLOW", "DENY", "AUDIT"]
 Values = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
@@ -36,6 +36,7 @@ PLAIN_KEYS = (
     "destination.port",
     "connection.sni",
 )
+_OF_NETWORKS = ("source.ip", "remote.ip", "destination.ip")
 _BRACKETED = re.compile(r"request\.headers\[[^\[\]]+\]|request\.auth\.claims(\[[^\[\]]+\])+")
 
 
@@ -87,7 +88,7 @@ class Operation(Part, frozen=True):
             yield from _patterns(getattr(self, name) or (), (name,))
         for name in ("ports", "notPorts"):
             for position, port in enumerate(getattr(self, name) or ()):
-                if not (port.isdigit() and 1 <= int(port) <= 65535):
+                if not _is_port(port):
                     yield Fault((name, position), f"{port!r} is no port", "write a number from 1 to 65535")
         for name in ("paths", "notPaths"):
             for position, path in enumerate(getattr(self, name) or ()):
@@ -119,6 +120,12 @@ class Condition(Part, frozen=True):
             yield Fault(("key",), f"{self.key!r} is not known", f"one of {known}")
         if not self.values and not self.notValues:
             yield Fault((), "compares with nothing", "give values or notValues")
+        for name in ("values", "notValues"):
+            for position, value in enumerate(getattr(self, name)):
+                if self.key in _OF_NETWORKS and not is_network(value):
+                    yield Fault((name, position), f"{value!r} is no network", "write 10.0.0.1 or 10.0.0.0/8")
+                if self.key == "destination.port" and not _is_port(value):
+                    yield Fault((name, position), f"{value!r} is no port", "write a number from 1 to 65535")
 
 
 class Rule(Part, frozen=True):
@@ -154,6 +161,10 @@ def _patterns(values: tuple[str, ...], path: Path) -> Iterator[Fault]:
         inner = value[1:] if value.startswith("*") else value.removesuffix("*")
         if "*" in inner:
             yield Fault((*path, position), f"{value!r} has a * in the middle", "write prefix*, *suffix or *")
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and 1 <= int(text) <= 65535
 
 
 def _path_faults(value: str, path: Path) -> Iterator[Fault]:

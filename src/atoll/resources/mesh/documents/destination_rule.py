@@ -149,7 +149,7 @@ class HttpPool(Part, frozen=True):
     idleTimeout: Seconds | None = None
     h2UpgradePolicy: Literal["DEFAULT", "DO_NOT_UPGRADE", "UPGRADE"] = "DEFAULT"
     useClientProtocol: bool = False
-    maxConcurrentStreams: Positive | None = None
+    maxConcurrentStreams: Annotated[int, msgspec.Meta(ge=1, le=2_147_483_647)] | None = None
 
 
 class ConnectionPool(Part, frozen=True):

@@ -27,6 +27,9 @@ from atoll.resources.mesh.documents.parts import (
 )
 from atoll.resources.records import NOTHING
 
+# Of envoy.type.v3.StatusCode, which the filter of Envoy goes by.
+STATUSES = frozenset({*range(400, 418), *range(421, 425), 426, 428, 429, 431, *range(500, 509), 510, 511})
+
 
 class RequestMatch(Part, frozen=True):
     uri: StringMatch | None = None
@@ -34,6 +37,8 @@ class RequestMatch(Part, frozen=True):
     headers: Mapping[HeaderName, StringMatch] = NOTHING
 
     def faults(self) -> Iterator[Fault]:
+        if self.uri is None and self.method is None and not self.headers:
+            yield Fault((), "says no condition", "give uri, method or headers, or leave match out")
         for name in ("uri", "method"):
             found = getattr(self, name)
             if found is not None and found.is_presence:
@@ -51,6 +56,8 @@ class Limit(Part, frozen=True):
     status: Annotated[int, msgspec.Meta(ge=400, le=599)] = 429
 
     def faults(self) -> Iterator[Fault]:
+        if self.status not in STATUSES:
+            yield Fault(("status",), f"Envoy refuses with no {self.status}", "write 429 or 503, say")
         if self.interval < 0.05:
             yield Fault(
                 ("interval",), "is shorter than 50ms, which Envoy does not take", "write 50ms or more"
