@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from atoll.cli import mesh_seeing, registry
+from atoll.cli import mesh_certificate, mesh_identity, mesh_seeing, registry
 
 
 def add(commands: Any) -> None:
     actions = registry.group(commands, "mesh", "look at the mesh and its clients")
     mesh_seeing.add(actions)
+    mesh_certificate.add(actions)
+    mesh_identity.add(actions)

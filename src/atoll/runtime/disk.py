@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sys
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from atoll.errors import AtollError, Code, Reason
 
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
+DATA_LINK = "..data"
 
 
 def default_data_folder() -> Path:
@@ -53,6 +57,38 @@ def write_private_file(path: Path, content: bytes) -> None:
     except OSError as error:
         beside.unlink(missing_ok=True)
         raise explain(error, f"cannot write {path}") from error
+
+
+def write_private_files(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Replace several files of ``folder`` in one step: each name is a link into a folder behind ``..data``, and that link is
+    what is exchanged, so that whoever reads one file and then another sees at most one exchange in between (the way in which
+    Kubernetes mounts secrets). Raises as ``explain`` says.
+    """
+    make_private_folder(folder)
+    current = folder / DATA_LINK
+    try:
+        before = current.readlink().name if current.is_symlink() else ""
+        fresh = Path(tempfile.mkdtemp(prefix="..", dir=folder))
+        for name, content in contents.items():
+            write_private_file(fresh / name, content)
+        _exchange_link(current, fresh.name)
+        for name in contents:
+            _exchange_link(folder / name, f"{DATA_LINK}/{name}")
+        _sync_folder(folder)
+    except OSError as error:
+        raise explain(error, f"cannot write the files of {folder}") from error
+    for old in folder.glob("..*"):
+        if old.is_dir() and not old.is_symlink() and old.name not in (fresh.name, before):
+            shutil.rmtree(old, ignore_errors=True)  # the one before stays: somebody may be reading it
+
+
+def _exchange_link(link: Path, target: str) -> None:
+    if link.is_symlink() and str(link.readlink()) == target:
+        return
+    beside = link.with_name(f".{link.name.lstrip('.')}.{os.getpid()}.new")
+    beside.unlink(missing_ok=True)
+    beside.symlink_to(target)
+    beside.replace(link)
 
 
 def free_bytes(folder: Path) -> int:

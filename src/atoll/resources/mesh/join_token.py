@@ -31,7 +31,7 @@ def parse(text: str) -> JoinText:
     if found is None:
         raise AtollError(
             Code.INVALID,
-            "this is no join token; expected atoll-join.SECRET.ROOT, as `atoll mesh token create` prints it",
+            "this is no join token; expected atoll-join.SECRET.ROOT, as `atoll mesh token` prints it",
             reason=Reason.INVALID_TOKEN,
         )
     return JoinText(found[1], found[2])

@@ -55,7 +55,7 @@ def decide(order: EnrolOrder, proof: Proof, trust_domain: str, now_s: float) -> 
         how = _by_uid(wanted, proof.uid, proof.services)
     else:
         raise _denied(
-            "nothing proves who asks: show a join token (`atoll mesh token create`), ask at the node's Unix socket as a "
+            "nothing proves who asks: show a join token (`atoll mesh token SERVICE`), ask at the node's Unix socket as a "
             "user that may be this service, or renew with the certificate of it"
         )
     return Granted(wanted, how)
@@ -82,7 +82,7 @@ def _by_token(wanted: Workload, token: JoinToken | None, now_s: float) -> str:
     if token is None or token.not_after_s <= now_s:
         raise AtollError(
             Code.DENIED,
-            "this join token is unknown, used or over; each is good once: make another by `atoll mesh token create`",
+            "this join token is unknown, used or over; each is good once: make another by `atoll mesh token SERVICE`",
             reason=Reason.INVALID_TOKEN,
         )
     if (token.namespace, token.service) != (wanted.namespace, wanted.service):
@@ -106,7 +106,7 @@ def _by_uid(wanted: Workload, uid: int, services: tuple[str, ...] | None) -> str
         may = f"it may be {', '.join(services)}" if services else "it may be none"
         raise _denied(
             f"uid {uid} may not be {named[0]}; {may}. Its operator maps it: "
-            f"atoll mesh users map {uid} {named[0]}"
+            f"atoll mesh user map {uid} {named[0]}"
         )
     return f"uid {uid}"
 

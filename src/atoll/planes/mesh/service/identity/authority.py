@@ -52,10 +52,8 @@ from atoll.runtime.peer import Peer
 from atoll.runtime.rng import new_token
 from atoll.store.api import Delete, Put
 from atoll.store.audit import hash_of
-from atoll.wire.x509 import certificates, requests
-from atoll.wire.x509.certificates import Profile
+from atoll.wire.x509 import authorities, certificates, requests
 
-ROOT_TTL_S = 3650 * 86_400.0
 TOKEN_TTL_S = 900.0
 TOKEN_TTL_S_MAX = 7 * 86_400.0
 BUNDLE_REPEATED_S = 20.0  # so that a client of the stream can tell silence from a dead node
@@ -230,11 +228,8 @@ class Authority:
     def _root(self, trust_domain: str, certificate: str) -> Root:
         now_s, key = self._clock.wall_s(), ""
         if not certificate:
-            key = fresh.new_private_key()
-            name = f"atoll root of {trust_domain} {new_token(3)}"
-            certificate = certificates.self_sign(
-                key, Profile(fresh.new_serial(), now_s, ROOT_TTL_S, name=name, path=1)
-            )
+            made = authorities.root(trust_domain, fresh.new_private_key(), fresh.new_serial(), now_s)
+            certificate, key = made.certificate, made.key
         facts = certificates.require_root(certificate, now_s)
         text = certificates.split(certificate)[0]
         return Root(text, facts.fingerprint, Stage.TRUSTED, now_s, facts.not_after_s, key)

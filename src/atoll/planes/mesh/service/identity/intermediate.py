@@ -22,12 +22,12 @@ from atoll.resources.actor import Actor
 from atoll.resources.mesh.authority import Intermediate, Root, Stage
 from atoll.runtime import disk, keys
 from atoll.runtime.clock import Clock
-from atoll.wire.x509 import certificates, requests
-from atoll.wire.x509.certificates import Issuer, Profile
+from atoll.wire.x509 import authorities, certificates, requests
+from atoll.wire.x509.authorities import Stamp
+from atoll.wire.x509.certificates import Issuer
 
 FOLDER = "mesh"
 KEY_FILE = "intermediate.key"
-TTL_S = 90 * 86_400.0
 _OWN = Actor(via="node")
 
 
@@ -96,7 +96,7 @@ class NodeIntermediate:
         if before is not None and kept:  # goes on until the new one is there
             after = msgspec.structs.replace(before, request=request)
         if signing is not None and signing.key:
-            after = signed(after, signing, self._clock.wall_s(), TTL_S)
+            after = signed(after, signing, self._clock.wall_s())
         return decisions.put_intermediate(view, after)
 
     def _serves(self, found: Intermediate) -> bool:
@@ -118,12 +118,11 @@ class NodeIntermediate:
         return self._clock.wall_s() > (facts.not_before_s + facts.not_after_s) / 2
 
 
-def signed(waiting: Intermediate, root: Root, now_s: float, ttl_s: float) -> Intermediate:
+def signed(waiting: Intermediate, root: Root, now_s: float) -> Intermediate:
     """``waiting`` with the root's signature. Raises INVALID."""
-    request = requests.read(waiting.request)
-    profile = Profile(keys.new_serial(), now_s, ttl_s, name=f"atoll intermediate {waiting.node}", path=0)
-    certificate = certificates.sign(Issuer(root.certificate, root.key), request.public_key, profile)
-    facts = certificates.read(certificate)
+    by = Issuer(root.certificate, root.key)
+    certificate = authorities.intermediate(by, waiting.request, waiting.node, Stamp(keys.new_serial(), now_s))
+    ends_s = certificates.read(certificate).not_after_s
     return msgspec.structs.replace(
-        waiting, certificate=certificate, request="", root=root.fingerprint, not_after_s=facts.not_after_s
+        waiting, certificate=certificate, request="", root=root.fingerprint, not_after_s=ends_s
     )
