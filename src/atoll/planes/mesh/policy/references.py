@@ -110,7 +110,8 @@ def _destination(
 def _no_service(name: str, namespace: str, there: Known, path: Path) -> Fault:
     """With the name of one of that is near, or with what to do."""
     short = {_short(host, namespace, there.policies.settings.domain): host for host in there.ports}
-    close = _close(name, short) or _close(name, there.ports)
+    elsewhere = [each for each in short if each.startswith(f"{name}.") and each.count(".") == 1]
+    close = elsewhere or _close(name, short) or _close(name, there.ports)
     advice = f"did you mean {close[0]}?" if close else "register it, write a ServiceEntry, or force it"
     return Fault(path, f"there is no service {name!r}", advice)
 
