@@ -45,7 +45,7 @@ WORDS = (
     "Ünï",
     "with space",
     "100%",
-    "%REQ(X-A)%",
+    "%REQ(X-A)",
     "{brace}",
     '"q"',
     "*",
