@@ -60,11 +60,12 @@ def sidecar(
     services: Iterable[MeshService],
     documents: Iterable[Document[Any]] = (),
     choices: Choices = QUIET,
+    authority: Authority | None = None,
 ) -> Iterator[Sidecar]:
     world = world_of({one.host: one for one in services}, choices, Policies(documents))
     compiled = compile(world, client, Memo())
     with ExitStack() as opened:
-        authority = Authority()
+        authority = authority or Authority()
         identity = authority.issue(spiffe(client.service))
         secrets = opened.enter_context(SecretService(authority, identity))
         envoy = Envoy(folder, static_form.as_json(static_form.bootstrap(compiled.snapshot, secrets.path)))
