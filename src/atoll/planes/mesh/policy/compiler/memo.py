@@ -32,6 +32,10 @@ class Memo:
         self.hits = 0
         self.misses = 0
 
+    @property
+    def keys_count(self) -> int:
+        return len(self._pieces)
+
     def piece(
         self,
         key: Hashable,

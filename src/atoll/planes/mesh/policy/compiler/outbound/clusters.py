@@ -33,6 +33,7 @@ from atoll.resources.mesh.services import Protocol, Resolution
 HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 PASSTHROUGH: Final = "passthrough"  # to the address that was dialled, where traffic is intercepted
 _KEEPALIVE_IDLE_S = 300.0  # of a connection in use, until it is probed
+_STREAMS_MAX = 2_147_483_647  # of one connection of HTTP/2, by its specification
 
 Cluster = cluster_pb2.Cluster
 Options = http_protocol_options_pb2.HttpProtocolOptions
@@ -164,7 +165,7 @@ def _http_options(protocol: Protocol, http: HttpPool, tcp: TcpPool, said: Client
         options.upstream_http_protocol_options.auto_san_validation = not (said and said.insecureSkipVerify)
     http2 = protocol_pb2.Http2ProtocolOptions()
     if http.maxConcurrentStreams:
-        http2.max_concurrent_streams.value = http.maxConcurrentStreams
+        http2.max_concurrent_streams.value = min(http.maxConcurrentStreams, _STREAMS_MAX)
     if http.useClientProtocol:
         options.use_downstream_protocol_config.CopyFrom(_as_called())
     elif protocol is Protocol.HTTP and http.h2UpgradePolicy != "UPGRADE":
