@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from atoll.planes.mesh.model.policies import Policies
-from atoll.planes.mesh.model.world import Choices, world_of
+from atoll.planes.mesh.model.world import Choices, World, world_of
 from atoll.planes.mesh.policy.compiler import Memo, compile
 from atoll.resources.mesh.clients import Client
 from atoll.resources.mesh.documents.kinds import Document
@@ -53,16 +53,16 @@ class Sidecar:
         return self.ask(host, path, headers=headers or {}, method=method)[0]
 
 
+def known(
+    services: Iterable[MeshService], documents: Iterable[Document[Any]] = (), choices: Choices = QUIET
+) -> World:
+    return world_of({one.host: one for one in services}, choices, Policies(documents))
+
+
 @contextmanager
 def sidecar(
-    folder: Path,
-    client: Client,
-    services: Iterable[MeshService],
-    documents: Iterable[Document[Any]] = (),
-    choices: Choices = QUIET,
-    authority: Authority | None = None,
+    folder: Path, client: Client, world: World, authority: Authority | None = None
 ) -> Iterator[Sidecar]:
-    world = world_of({one.host: one for one in services}, choices, Policies(documents))
     compiled = compile(world, client, Memo())
     with ExitStack() as opened:
         authority = authority or Authority()

@@ -14,7 +14,7 @@ from atoll.resources.mesh.clients import Kind as ClientKind
 from atoll.resources.mesh.documents.kinds import Document, Kind
 from atoll.resources.mesh.services import Endpoint, Locality, MeshService, Resolution
 from tests.conformance.mesh.backends import Backends, Reply
-from tests.conformance.mesh.calling import DOMAIN, Sidecar, at, service, sidecar
+from tests.conformance.mesh.calling import DOMAIN, Sidecar, at, known, service, sidecar
 from tests.conformance.mesh.documents import document
 from tests.conformance.mesh.rig import Answer, backends_of
 from tests.peers.ports import free_ports
@@ -126,7 +126,7 @@ def proxy(backends: Backends, tmp_path_factory: pytest.TempPathFactory) -> Itera
         ClientKind.SIDECAR, "web", "default", labels={"rack": "r1"}, locality=HERE, http_port=port
     )
     folder: Path = tmp_path_factory.mktemp("balancing")
-    with sidecar(folder, client, services(backends), documents()) as made:
+    with sidecar(folder, client, known(services(backends), documents())) as made:
         assert made.problems == ()
         yield made
 

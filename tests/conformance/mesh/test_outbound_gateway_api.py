@@ -11,7 +11,7 @@ from atoll.resources.mesh.clients import Client
 from atoll.resources.mesh.clients import Kind as ClientKind
 from atoll.resources.mesh.documents.kinds import Document, Kind
 from tests.conformance.mesh.backends import Backends, Reply
-from tests.conformance.mesh.calling import Sidecar, at, service, sidecar
+from tests.conformance.mesh.calling import Sidecar, at, known, service, sidecar
 from tests.conformance.mesh.documents import document
 from tests.conformance.mesh.rig import backends_of
 from tests.peers.ports import free_ports
@@ -167,7 +167,7 @@ def proxy(backends: Backends, tmp_path_factory: pytest.TempPathFactory) -> Itera
     services += [service(one.name, at(backends["c"].port)) for one in DOCUMENTS]
     (port,) = free_ports(1)
     client = Client(ClientKind.SIDECAR, "web", "default", http_port=port)
-    with sidecar(tmp_path_factory.mktemp("api"), client, services, DOCUMENTS) as made:
+    with sidecar(tmp_path_factory.mktemp("api"), client, known(services, DOCUMENTS)) as made:
         yield made
 
 

@@ -11,7 +11,7 @@ from atoll.resources.mesh.clients import Client
 from atoll.resources.mesh.clients import Kind as ClientKind
 from atoll.resources.mesh.documents.kinds import Document, Kind
 from tests.conformance.mesh.backends import Backends, Reply
-from tests.conformance.mesh.calling import Sidecar, at, service, sidecar
+from tests.conformance.mesh.calling import Sidecar, at, known, service, sidecar
 from tests.conformance.mesh.documents import document
 from tests.conformance.mesh.rig import backends_of
 from tests.peers.ports import free_ports
@@ -201,7 +201,7 @@ def proxy(backends: Backends, tmp_path_factory: pytest.TempPathFactory) -> Itera
     (port,) = free_ports(1)
     client = Client(ClientKind.SIDECAR, "web", "default", http_port=port)
     services = [shop, service("other", at(backends["other"].port))]
-    with sidecar(tmp_path_factory.mktemp("routes"), client, services, documents) as made:
+    with sidecar(tmp_path_factory.mktemp("routes"), client, known(services, documents)) as made:
         yield made
 
 

@@ -24,7 +24,7 @@ from atoll.resources.mesh.clients import Kind as ClientKind
 from atoll.resources.mesh.documents.kinds import Document, Kind
 from atoll.resources.mesh.services import Endpoint, MeshService, Port, Protocol
 from tests.conformance.mesh.backends import Backends
-from tests.conformance.mesh.calling import DOMAIN, Sidecar, at, service, sidecar
+from tests.conformance.mesh.calling import DOMAIN, Sidecar, at, known, service, sidecar
 from tests.conformance.mesh.documents import document
 from tests.conformance.mesh.rig import Request, http_requests
 from tests.conformance.mesh.workloads import Authority, Identity, client_context, spiffe
@@ -135,7 +135,7 @@ def scenery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scenery]:
         )
         services = _services(backends, [server.port for server in servers], inner)
         choices = Choices(access_log="", system_roots=str(roots))
-        with sidecar(folder, client, services, _documents(folder), choices, authority) as proxy:
+        with sidecar(folder, client, known(services, _documents(folder), choices), authority) as proxy:
             assert proxy.problems == ()
             yield Scenery(proxy, folder, authority, stranger, ports[1], ports[2], ports[3], pipe)
 
