@@ -53,6 +53,7 @@ class Sotw(Stream):
         if wildcard != track.wildcard:
             track.wildcard = wildcard
             track.settled = None
+            track.forget([name for name in track.sent if not wildcard and name not in names])
         if names == track.names:
             return
         added, dropped = names - track.names, track.names - names
