@@ -455,7 +455,10 @@ def test_trap_10_a_client_that_never_answers_is_waited_for_only_so_long() -> Non
         peer.now_s = max(peer.now_s, peer.stream.due_s)
         while (message := peer.hear()) is not None:
             heard.append((message.type_url, names_of(message), peer.now_s - 1_000.0))
-    assert heard == [(ROUTE, ["http"], limits.make_s_max), (CLUSTER, ["b"], limits.make_s_max + limits.ack_s_max)]
+    assert heard == [
+        (ROUTE, ["http"], limits.make_s_max),
+        (CLUSTER, ["b"], limits.make_s_max + limits.ack_s_max),
+    ]
     assert not peer.stream.is_current
 
 
@@ -478,17 +481,22 @@ def test_trap_11_endpoints_follow_a_changed_cluster_changed_or_not(endpoint: str
     assert delta.hear() is None
 
 
-def test_trap_11_endpoints_that_went_out_before_their_cluster_go_again_after_it() -> None:
+def test_trap_11_endpoints_wait_for_the_cluster_that_will_want_them_again() -> None:
     peer = DeltaPeer(simple({"a": "1"}))
     peer.start(["a"])
     peer.goal(simple({"a": "2"}))
     unanswered = peer.hear()
-    peer.take(ENDPOINTS)
+    assert peer.take(ENDPOINTS) == (["a"], [])
     peer.goal(simple({"a": "3"}))
-    assert peer.take(ENDPOINTS) == (["a"], [])  # clusters wait for their answer, endpoints need not
+    assert peer.hear() is None, (
+        "the change of the cluster waits for an answer, so these endpoints say nothing new"
+    )
+    peer.goal(simple({"a": "3"}, endpoint="2"))
+    assert peer.take(ENDPOINTS) == (["a"], []), "endpoints that did change wait for nobody"
     peer.say(CLUSTER, nonce=unanswered.nonce)
     assert peer.take(CLUSTER) == (["a"], [])
     assert peer.take(ENDPOINTS) == (["a"], []), "the cluster warms again and would wait for its endpoints"
+    assert peer.hear() is None
 
 
 def test_trap_11_a_request_for_the_same_names_is_somebody_who_waits() -> None:

@@ -218,7 +218,7 @@ class Stream(abc.ABC):
         """What the client should be told of ``track``, as far as order allows."""
         sent = track.sent
         asked = _asked(track, offers)
-        different = {name: offer for name, offer in asked if sent.get(name) is not offer}
+        different = {name: offer for name, offer in asked if not _is_told(sent.get(name), offer)}
         for name in sorted(track.wanted):
             if name in offers and track.covers(name):
                 different[name] = offers[name]
@@ -295,6 +295,15 @@ class Stream(abc.ABC):
     def _new_nonce(self) -> str:
         self._nonces += 1
         return format(self._nonces, "x")
+
+
+def _is_told(sent: Offer | None, offer: Offer) -> bool:
+    """Endpoints of which only the cluster changed go out after it, and not before."""
+    if sent is offer:
+        return True
+    return (
+        sent is not None and sent.version != offer.version and sent.resource.version == offer.resource.version
+    )
 
 
 def _asked(track: Track, offers: Offers) -> Iterator[tuple[str, Offer]]:

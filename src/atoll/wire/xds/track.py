@@ -230,7 +230,7 @@ class Track:
                 name: version for name, version in self.refused.items() if self._stands(name, version)
             }
             self.told.text = self.told.text if self.refused else ""
-        if not self.refused and self.sent.keys() == offers.keys():
+        if self.sent == offers:
             same = self.accepted is self.sent
             self.sent = offers
             self.accepted = offers if same else self.accepted
