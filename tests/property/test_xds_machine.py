@@ -89,7 +89,7 @@ class Client:
         return {**wanted, LISTENER: None, ROUTE: referred[ROUTE]} if begun else wanted
 
     def ask(self) -> None:
-        while any([self._ask_for(type_url, names) for type_url, names in self.wants().items()]):
+        while any(self._ask_for(type_url, names) for type_url, names in self.wants().items()):
             continue
 
     def _ask_for(self, type_url: str, names: set[str] | None) -> bool:
