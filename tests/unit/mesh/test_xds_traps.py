@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import pytest
 
-from atoll.errors import AtollError
-from atoll.wire.xds.shelf import Shelf
 from atoll.wire.xds.snapshot import EMPTY, Type
 from atoll.wire.xds.stream import Accepted, Limits, Refused
 from tests.unit.mesh.xds_kit import (
@@ -601,25 +599,3 @@ def test_trap_17_a_response_that_may_be_split_has_a_size() -> None:
         seen += [each.name for each in message.resources]
         peer.say(CLUSTER, nonce=message.nonce)
     assert sorted(seen) == sorted(f"c{n}" for n in range(20))
-
-
-# ------------------------------------------------------------------------------------ limits
-
-
-def test_a_stream_may_ask_for_so_much() -> None:
-    peer = DeltaPeer(AB, Limits(names_max=2, types_max=1))
-    with pytest.raises(AtollError, match="at most 2"):
-        peer.say(ENDPOINTS, subscribe=["a", "b", "c"])
-    peer = DeltaPeer(AB, Limits(names_max=2, types_max=1))
-    peer.say("type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret", subscribe=["s"])
-    assert peer.take("type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret") == ([], ["s"])
-    with pytest.raises(AtollError, match="types that are not served"):
-        peer.say("another", subscribe=["s"])
-
-
-def test_equal_snapshots_share_their_offers() -> None:
-    shelf = Shelf()
-    one, other = shelf.goal(AB), shelf.goal(simple({"a": "1", "b": "2"}))
-    assert one.of(CLUSTER)["a"] is other.of(CLUSTER)["a"]
-    assert one.of(CLUSTER)["b"] is not other.of(CLUSTER)["b"]
-    assert shelf.goal(AB).of(CLUSTER) is one.of(CLUSTER)

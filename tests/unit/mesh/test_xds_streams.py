@@ -1,0 +1,57 @@
+"""What streams may ask for, and what they share."""
+
+from __future__ import annotations
+
+import pytest
+
+from atoll.errors import AtollError
+from atoll.wire.xds.shelf import Shelf
+from atoll.wire.xds.stream import Limits
+from tests.unit.mesh.xds_kit import CLUSTER, ENDPOINTS, DeltaPeer, SotwPeer, simple
+
+AB = simple({"a": "1", "b": "1"})
+
+
+def test_a_stream_may_ask_for_so_much() -> None:
+    peer = DeltaPeer(AB, Limits(names_max=2, types_max=1))
+    with pytest.raises(AtollError, match="at most 2"):
+        peer.say(ENDPOINTS, subscribe=["a", "b", "c"])
+    peer = DeltaPeer(AB, Limits(names_max=2, types_max=1))
+    peer.say("type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret", subscribe=["s"])
+    assert peer.take("type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret") == ([], ["s"])
+    with pytest.raises(AtollError, match="types that are not served"):
+        peer.say("another", subscribe=["s"])
+
+
+def test_equal_snapshots_share_their_offers() -> None:
+    shelf = Shelf()
+    one, other = shelf.goal(AB), shelf.goal(simple({"a": "1", "b": "2"}))
+    assert one.of(CLUSTER)["a"] is other.of(CLUSTER)["a"]
+    assert one.of(CLUSTER)["b"] is not other.of(CLUSTER)["b"]
+    assert shelf.goal(AB).of(CLUSTER) is one.of(CLUSTER)
+
+
+def test_streams_that_have_the_same_keep_the_same_objects() -> None:
+    shelf = Shelf()
+    peers = [DeltaPeer(), DeltaPeer()]
+    for peer in peers:
+        peer.shelf = shelf
+        peer.goal(AB)
+        peer.start(["a", "b"])
+    one, other = (peer.stream.tracks for peer in peers)
+    for type_url in (CLUSTER, ENDPOINTS):
+        assert one[type_url].sent is other[type_url].sent is one[type_url].accepted
+    assert one[ENDPOINTS].names is other[ENDPOINTS].names
+
+
+def test_a_response_is_encoded_once_for_all() -> None:
+    shelf = Shelf()
+    entries = []
+    for _ in range(2):
+        peer = SotwPeer()
+        peer.shelf = shelf
+        peer.goal(AB)
+        peer.say(CLUSTER)
+        peer.hear()
+        entries.append([offer.entry() for offer in peer.stream.tracks[CLUSTER].sent.values()])
+    assert all(one is other for one, other in zip(*entries, strict=True))
