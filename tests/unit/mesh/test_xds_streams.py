@@ -55,3 +55,14 @@ def test_a_response_is_encoded_once_for_all() -> None:
         peer.hear()
         entries.append([offer.entry() for offer in peer.stream.tracks[CLUSTER].sent.values()])
     assert all(one is other for one, other in zip(*entries, strict=True))
+
+
+def test_a_response_that_may_be_split_has_a_size() -> None:
+    peer = DeltaPeer(simple({f"c{n}": "x" * 100 for n in range(20)}, routed=[]), Limits(response_bytes=500))
+    peer.say(CLUSTER)
+    seen: list[str] = []
+    while (message := peer.hear()) is not None:
+        assert message.ByteSize() < 1_500
+        seen += [each.name for each in message.resources]
+        peer.say(CLUSTER, nonce=message.nonce)
+    assert sorted(seen) == sorted(f"c{n}" for n in range(20))

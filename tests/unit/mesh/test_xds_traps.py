@@ -588,14 +588,3 @@ def test_trap_17_a_change_and_its_reverse_are_nothing() -> None:
     peer.goal(simple({"a": "2"}))
     peer.goal(AB)
     assert peer.hear() is None
-
-
-def test_trap_17_a_response_that_may_be_split_has_a_size() -> None:
-    peer = DeltaPeer(simple({f"c{n}": "x" * 100 for n in range(20)}, routed=[]), Limits(response_bytes=500))
-    peer.say(CLUSTER)
-    seen: list[str] = []
-    while (message := peer.hear()) is not None:
-        assert message.ByteSize() < 1_500
-        seen += [each.name for each in message.resources]
-        peer.say(CLUSTER, nonce=message.nonce)
-    assert sorted(seen) == sorted(f"c{n}" for n in range(20))
