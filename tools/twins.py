@@ -23,6 +23,7 @@ CLIENT = (
     "configs",
     "elections",
     "followed",
+    "mesh_canaries",
     "mesh_documents",
     "mesh_seeing",
     "node",

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from atoll.cli import command, registry, show
+from atoll.cli import command, mesh_canaries, registry, show
 from atoll.client.mesh_documents import MeshDocuments
 from atoll.client.node import Client
 from atoll.errors import AtollError, Code
@@ -45,6 +45,7 @@ def add(commands: Any) -> None:
     _files(apply, required=True)
     _namespace(apply)
     _judging(apply, "although a service, subset or gateway that they name is not there")
+    mesh_canaries.add_plan(apply)
     get = registry.action(commands, "get", "show policy documents of the mesh", _get)
     get.add_argument(
         "kind", nargs="?", default="", metavar="KIND", help="as virtualservice or vs; without: all"
@@ -120,6 +121,9 @@ def _found(path: str) -> Iterator[tuple[str, str]]:
 
 
 async def _apply(client: Client, options: argparse.Namespace) -> None:
+    if options.canary is not None:
+        await mesh_canaries.begin(client, files_of(options.file), options)
+        return
     order = ApplyOrder(files_of(options.file), options.namespace, options.force, options.dry_run)
     _print_applied(await MeshDocuments(client).apply(order), options)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from atoll.cli import mesh_certificate, mesh_identity, mesh_seeing, registry
+from atoll.cli import mesh_canaries, mesh_certificate, mesh_identity, mesh_seeing, registry
 
 
 def add(commands: Any) -> None:
@@ -15,3 +15,4 @@ def add(commands: Any) -> None:
     mesh_seeing.add(actions)
     mesh_certificate.add(actions)
     mesh_identity.add(actions)
+    mesh_canaries.add(actions)

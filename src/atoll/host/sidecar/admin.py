@@ -78,6 +78,10 @@ class Admin:
         scope = "inboundonly&" if inbound_only else ""
         await self._ask("POST", f"/drain_listeners?{scope}graceful&skip_exit")
 
+    async def get(self, target: str) -> bytes:
+        """What it answers; empty: it does not."""
+        return await self._ask("GET", target)
+
     async def _json(self, target: str) -> dict[str, Any] | None:
         body = await self._ask("GET", target)
         try:

@@ -5,6 +5,7 @@ Rule: no decision is made here; this module knows which part gets which, and sto
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,10 @@ from atoll.planes.mesh.model.policy_index import Settings as Naming
 from atoll.planes.mesh.model.world import Choices, EmptyEndpoints, Unknown
 from atoll.planes.mesh.policy import compiler
 from atoll.planes.mesh.policy.compiler import Memo
+from atoll.planes.mesh.service import canaries
+from atoll.planes.mesh.service.canaries import Canaries
 from atoll.planes.mesh.service.documents import Documents
+from atoll.planes.mesh.service.groups import Compile
 from atoll.planes.mesh.service.identity.issuing import Owner
 from atoll.planes.mesh.service.identity.opening import Choices as AuthorityChoices
 from atoll.planes.mesh.service.identity.opening import Ground as AuthorityGround
@@ -109,6 +113,11 @@ async def open_plane(ground: Ground) -> Opened:
     identity = await open_authority(_authority_ground(ground))
     worlds = Worlds(_choices(ground.settings), _sources(ground), ground.clock)
     documents = await _documents(ground, worlds)
+    compile = functools.partial(compiler.compile, memo=Memo())
+    push = Push(compile, ground.clock, ground.metrics)
+    worlds.on_world = push.world_changed
+    ground.tasks.start("mesh push", push.run())
+    tried = await _canaries(ground, documents, push, compile)
     mesh = Mesh(
         store=ground.store,
         accounts=ground.accounts,
@@ -119,9 +128,9 @@ async def open_plane(ground: Ground) -> Opened:
         settings=ground.settings,
         worlds=worlds,
         documents=documents,
-        push=_push(ground, worlds),
+        push=push,
         loads=Loads(ground.clock, ground.metrics),
-        traffic=Traffic(),
+        canaries=tried,
         authority=identity.authority,
     )
     await worlds.start(ground.tasks)
@@ -133,18 +142,28 @@ async def open_plane(ground: Ground) -> Opened:
         rest.for_workloads(mesh),
         _xds_routes(mesh),
         endpoints,
-        identity.jobs,
+        [*identity.jobs, (tried.name, tried.run)],
     )
     opened.undo.append(socket.close)
     return opened
 
 
-def _push(ground: Ground, worlds: Worlds) -> Push:
-    memo = Memo()
-    push = Push(lambda world, client: compiler.compile(world, client, memo), ground.clock, ground.metrics)
-    worlds.on_world = push.world_changed
-    ground.tasks.start("mesh push", push.run())
-    return push
+async def _canaries(ground: Ground, documents: Documents, push: Push, compile: Compile) -> Canaries:
+    parts = canaries.Parts(
+        store=ground.store,
+        documents=documents,
+        push=push,
+        traffic=Traffic(),
+        compile=compile,
+        peers=ground.peers,
+        clock=ground.clock,
+        audit=ground.audit.entry,
+    )
+    made = Canaries(parts)
+    await made.following.load()
+    ground.tasks.start("mesh canaries in the store", made.following.follow())
+    ground.tasks.start("mesh canaries", made.try_on())
+    return made
 
 
 def _xds_routes(mesh: Mesh) -> Mapping[str, Route]:

@@ -7,14 +7,18 @@ writes the changes there in one transaction, and rolling back has nothing to und
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import msgspec
 
 from atoll.errors import AtollError, Code
 from atoll.resources.actor import Actor
+from atoll.resources.mesh.document_api import FILES_MAX, FileText
+from atoll.resources.mesh.hosts import DEFAULT_NAMESPACE
+from atoll.resources.mesh.traffic import Tally
 from atoll.resources.records import Record
 
-NAME_CHARS_MAX = 63
+NAME_PATTERN = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 CHANGES_MAX = 50
 DECISIONS_MAX = 100
 
@@ -42,12 +46,12 @@ class CanaryPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Change(msgspec.Struct, frozen=True):
-    """``document``: ``Kind/namespace/name``; ``content``: as it will be, as JSON, empty: it goes. ``revision``: of what is in
+    """``document``: ``Kind/namespace/name``; ``content``: as it will be, as JSON. ``revision``: of what is in
     the store, 0: nothing; it must still be so when the change is promoted.
     """
 
     document: str
-    content: str = ""
+    content: str
     revision: int = 0
 
 
@@ -73,6 +77,52 @@ class Canary(Record, frozen=True, kw_only=True):
     @property
     def is_running(self) -> bool:
         return self.state == RUNNING
+
+
+class CanaryOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Try ``files`` (documents to write) on a share of the clients. ``namespace`` and ``force`` as in applying them."""
+
+    name: Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
+    files: Annotated[tuple[FileText, ...], msgspec.Meta(max_length=FILES_MAX)]
+    plan: CanaryPlan = CanaryPlan()
+    namespace: str = DEFAULT_NAMESPACE
+    force: bool = False
+
+
+class CanaryAsked(msgspec.Struct, frozen=True):
+    name: str
+
+
+class CanaryMove(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``move``: ``promote`` or ``cancel``, whatever the judge says."""
+
+    name: str
+    move: str
+    why: str = ""
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What one node, or all together, know of a canary. ``clients``: on which it is tried; ``concerned``: whose configuration
+    it changes. Counts are of requests since it reached the clients; ``by_change``: those that went by changed routes, -1: the
+    change makes none. ``refused``: what a client of the share said when it refused what it was given.
+    """
+
+    clients: tuple[str, ...] = ()
+    concerned: int = 0
+    canary: Tally = Tally()
+    others: Tally = Tally()
+    before: Tally = Tally()
+    by_change: int = -1
+    running_s: float = 0.0
+    refused: str = ""
+
+
+class CanaryShown(msgspec.Struct, frozen=True):
+    """``seen``: while it runs. ``verdict``: what the judge would say now."""
+
+    canary: Canary
+    seen: Seen = Seen()
+    verdict: str = ""
 
 
 def check_plan(plan: CanaryPlan) -> None:

@@ -91,3 +91,9 @@ class TrafficReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     run: str
     total: Tally
     routes: Mapping[str, int] = NOTHING
+
+
+class ReportTaken(msgspec.Struct, frozen=True):
+    """``next_s``: report again after so long."""
+
+    next_s: float

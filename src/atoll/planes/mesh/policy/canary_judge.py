@@ -30,7 +30,8 @@ _Z: Final = 2.576  # 99 %, both sides
 class Evidence(msgspec.Struct, frozen=True):
     """``canary``: what the share served since the change reached it; ``others``: what the rest served since then; ``before``:
     what the share served for a while before. ``took_effect``: requests that went by what was changed; None: the change
-    makes no routes, so that nothing can be counted by it. ``running_s``: since the change reached the first client.
+    makes no routes, so that nothing can be counted by it. ``running_s``: since the change reached the first client. ``refused``: a client of the
+    share did not take it.
     """
 
     canary: Tally
@@ -38,6 +39,7 @@ class Evidence(msgspec.Struct, frozen=True):
     before: Tally = Tally()
     took_effect: int | None = None
     running_s: float = 0.0
+    refused: str = ""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -46,6 +48,8 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 def judge(plan: CanaryPlan, seen: Evidence) -> Verdict:
+    if seen.refused:
+        return Verdict(ROLL_BACK, seen.refused)
     served = seen.canary
     if not served.requests:
         return Verdict(HOLD, "no data: no client of the share served a request yet")

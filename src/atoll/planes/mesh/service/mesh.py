@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from atoll.planes.mesh.service.canaries import Canaries
 from atoll.planes.mesh.service.documents import Documents
 from atoll.planes.mesh.service.identity.authority import Authority
 from atoll.planes.mesh.service.loads import Loads
 from atoll.planes.mesh.service.push import Push
-from atoll.planes.mesh.service.traffic import Traffic
 from atoll.planes.mesh.service.worlds import Worlds
 from atoll.planes.mesh.settings import Settings
 from atoll.runtime.clock import Clock
@@ -35,5 +35,5 @@ class Mesh:
     documents: Documents
     push: Push
     loads: Loads
-    traffic: Traffic
+    canaries: Canaries
     authority: Authority

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atoll
 from atoll.planes.mesh.frontends.rest.authority import AuthorityApi
+from atoll.planes.mesh.frontends.rest.canaries import CanariesApi, ReportsApi
 from atoll.planes.mesh.frontends.rest.documents import DocumentsApi
 from atoll.planes.mesh.frontends.rest.door import Door
 from atoll.planes.mesh.frontends.rest.identity import IdentityApi
@@ -26,6 +27,7 @@ def endpoints(mesh: Mesh) -> list[Endpoint]:
     return [
         *SeeingApi(Seeing(mesh.push), door, node).endpoints(),
         *DocumentsApi(mesh.documents, door).endpoints(),
+        *CanariesApi(mesh.canaries, door).endpoints(),
         *IdentityApi(mesh.authority, node).endpoints(),
         *AuthorityApi(mesh.authority, mesh.settings.trust_domain, node).endpoints(),
     ]
@@ -34,4 +36,5 @@ def endpoints(mesh: Mesh) -> list[Endpoint]:
 def for_workloads(mesh: Mesh) -> Application:
     """What is answered at the port of xDS besides xDS."""
     found = IdentityApi(mesh.authority, mesh.peers.node_id).endpoints()
+    found += ReportsApi(mesh.canaries, mesh.authority.admit).endpoints()
     return application(found, CertificateGate(), Log("mesh"), atoll.__version__, {})

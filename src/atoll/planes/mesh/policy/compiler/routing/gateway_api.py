@@ -93,7 +93,8 @@ def _grpc_rank(match: GrpcRouteMatch) -> tuple[int, ...]:
 
 def _route(scene: Scene, document: Document[Any], index: int, rule: Rule) -> Any:
     """The rule's route but for its match and what depends on it."""
-    route = components.Route(name=names.route(document, index))
+    name = names.route(document, index)
+    route = components.Route(name=name, stat_prefix=name)  # counted, for canaries
     redirect = _filter(rule, "RequestRedirect")
     if redirect is not None:
         route.redirect.CopyFrom(_redirect(redirect.requestRedirect))

@@ -74,7 +74,8 @@ def _serves(scene: Scene, document: Document[VirtualService], gateways: tuple[st
 
 def _route(scene: Scene, document: Document[VirtualService], index: int, rule: HttpRoute) -> Any:
     """The rule's route but for what depends on its match."""
-    route = components.Route(name=names.route(document, index))
+    name = names.route(document, index)
+    route = components.Route(name=name, stat_prefix=name)  # counted, for canaries
     if rule.redirect is not None:
         route.redirect.CopyFrom(_redirect(rule.redirect))
     elif rule.directResponse is not None:
