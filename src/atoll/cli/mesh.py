@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from atoll.cli import mesh_canaries, mesh_certificate, mesh_identity, mesh_seeing, registry
+from atoll.cli import mesh_canaries, mesh_certificate, mesh_identity, mesh_seeing, mesh_upgrade, registry
 
 
 def add(commands: Any) -> None:
@@ -16,3 +16,4 @@ def add(commands: Any) -> None:
     mesh_certificate.add(actions)
     mesh_identity.add(actions)
     mesh_canaries.add(actions)
+    mesh_upgrade.add(actions)

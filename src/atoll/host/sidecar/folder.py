@@ -75,6 +75,13 @@ class Folder:
     def write_about(self, about: About) -> None:
         disk.write_private_file(self.path / ABOUT_FILE, msgspec.json.encode(about))
 
+    def about(self) -> About | None:
+        """What runs here; None: nothing does, or not yet."""
+        try:
+            return msgspec.json.decode((self.path / ABOUT_FILE).read_bytes(), type=About)
+        except (OSError, msgspec.MsgspecError):
+            return None
+
     def base_id(self) -> int | None:
         """What the first Envoy of those that take over from one another chose; None: it has not yet."""
         with contextlib.suppress(OSError, ValueError):
@@ -105,11 +112,8 @@ def fresh(service: str) -> Folder:
 
 def every() -> list[tuple[About, Folder]]:
     """Sidecars of this user, by folder."""
-    found = []
-    for path in sorted(root().glob(f"*/{ABOUT_FILE}")):
-        with contextlib.suppress(OSError, msgspec.MsgspecError):
-            found.append((msgspec.json.decode(path.read_bytes(), type=About), Folder(path.parent)))
-    return found
+    found = (Folder(path.parent) for path in sorted(root().glob(f"*/{ABOUT_FILE}")))
+    return [(about, folder) for folder in found if (about := folder.about()) is not None]
 
 
 def _check_owner(place: Path) -> None:
