@@ -123,8 +123,8 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
     def _send(self, stream: _Stream, kind: Type) -> None:
         """The type's resources that were asked for, unless they are what was sent last."""
         asked = stream.asked.get(kind)
-        if asked is None:
-            return
+        if asked is None or (kind not in _WILDCARD and not asked.names):
+            return  # who wants nothing of a type any more does not answer either
         found = [one for one in self._snapshot.of(kind).values() if self._is_wanted(kind, asked, one.name)]
         content = tuple((one.name, one.version) for one in found)
         clusters = kind is Type.ENDPOINTS and self._sent_clusters_changed(stream)
@@ -155,7 +155,10 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
                 return True
             asked: Mapping[Type, _Asked] = self._stream.asked
             wildcards = all(kind in asked and asked[kind].sent for kind in _WILDCARD)
-            answered = all(each.answered == each.sent for each in asked.values())
+            answered = all(
+                each.answered == each.sent or (kind not in _WILDCARD and not each.names)
+                for kind, each in asked.items()
+            )
             named = all(
                 not self._snapshot.of(kind)
                 or (kind in asked and asked[kind].names >= set(self._snapshot.of(kind)))
