@@ -187,6 +187,21 @@ class Settings:
         "Where intercepted traffic to no service of the mesh goes: nowhere, or on to where it was dialled.",
         ("registry-only", "allow-any"),
     )
+    mesh_access_log: str = _setting(
+        "/dev/stdout",
+        "FILE",
+        "Where proxies write their access logs, on their own machines; empty: nowhere.",
+    )
+    mesh_otlp: str = _setting(
+        "",
+        "HOST:PORT",
+        "OpenTelemetry collector (OTLP over gRPC) to which proxies send traces and access logs; empty: none.",
+    )
+    mesh_trace_percent: float = _setting(
+        1.0,
+        "PERCENT",
+        "Share of the requests that are traced, unless a caller or a Telemetry document decides.",
+    )
     mesh_services_file: str = _setting("", "FILE", "Services that no registry knows (YAML).")
     mesh_zookeeper: str = _setting(
         "",

@@ -89,6 +89,7 @@ def plan(asked: Asked, folder: Folder, free_port: Callable[[], int]) -> Planned:
         http_port=asked.http_port or free_port(),
         http_path=str(folder.http_socket) if capture is Capture.UNIX else "",
         uses=tuple(asked.uses) if asked.uses is not None else None,
+        has_identity=asked.has_identity,
     )
     return Planned(
         client,

@@ -223,6 +223,9 @@ def _choices(settings: Settings) -> Choices:
         root_namespace=settings.root_namespace,
         empty_endpoints=EmptyEndpoints(settings.empty_endpoints),
         unknown=Unknown(settings.unknown),
+        access_log=settings.access_log,
+        otlp=settings.otlp,
+        trace_percent=settings.trace_percent,
     )
 
 

@@ -11,7 +11,8 @@ import msgspec
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """``services_file``, ``zookeeper`` empty: no such source of services. ``insecure_xds``: clients of xDS need no certificate, and
     are believed who they say they are. ``offline_root``: an operator keeps the root. ``socket`` empty: in the data folder.
-    ``xds_names``: under which xDS is reached.
+    ``xds_names``: under which xDS is reached. ``access_log``: of every proxy, a file of its machine; ``otlp``: of an
+    OpenTelemetry collector, for access logs and for traces of ``trace_percent`` of the requests; empty: none.
     """
 
     domain: str = "cluster.local"
@@ -19,6 +20,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     root_namespace: str = "istio-system"
     empty_endpoints: str = "keep-last"
     unknown: str = "registry-only"
+    access_log: str = "/dev/stdout"
+    otlp: str = ""
+    trace_percent: float = 1.0
     services_file: str = ""
     zookeeper: str = ""
     insecure_xds: bool = False

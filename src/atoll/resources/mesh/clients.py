@@ -57,7 +57,7 @@ class Outbound(msgspec.Struct, frozen=True):
 class Client(msgspec.Struct, frozen=True):
     """``uses``: hosts that it declared to call; None: whatever its namespace's ``Sidecar`` documents and the observed
     dependencies allow. ``address``: where its inbound ports listen. ``http_port`` / ``http_path``: the listener of its
-    outbound HTTP.
+    outbound HTTP. ``has_identity``: its agent serves it a key and certificate of the mesh.
     """
 
     kind: Kind
@@ -72,6 +72,7 @@ class Client(msgspec.Struct, frozen=True):
     http_port: int = 15001
     http_path: str = ""
     uses: tuple[str, ...] | None = None
+    has_identity: bool = True
     cluster: str = ""  # the name of its site, for weights between sites
     extensions: frozenset[str] = frozenset()  # what its build can do besides, by name
 

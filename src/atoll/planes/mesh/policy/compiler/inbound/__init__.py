@@ -62,7 +62,10 @@ def _entry(inbound: Inbound, client: Client, found: Governing, first: int) -> En
     numbers = port_numbers(inbound, client, first)
     modes = found.peers
     chosen = next((modes.ports[number] for number in numbers if number in modes.ports), modes.mode)
-    return Entry(inbound, numbers, Mode(chosen))
+    mode = Mode(chosen)
+    if mode is Mode.PERMISSIVE and not client.has_identity:
+        mode = Mode.DISABLE  # there is no key to speak TLS with; STRICT stays, and lets nobody in
+    return Entry(inbound, numbers, mode)
 
 
 def port_numbers(inbound: Inbound, client: Client, first: int) -> tuple[int, ...]:
