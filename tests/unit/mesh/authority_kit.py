@@ -134,6 +134,7 @@ class Mesh:
         self,
         name: str = "n1",
         *,
+        trust_domain: str = DOMAIN,
         offline: bool = False,
         owner_uid: int | None = None,
         ttl_s: float = 86_400.0,
@@ -149,7 +150,7 @@ class Mesh:
             tasks=tasks,
             data=data,
             owner=Owner(name, os.getuid() if owner_uid is None else owner_uid),
-            choices=Choices(trust_domain=DOMAIN, certificate_ttl_s=ttl_s, offline_root=offline),
+            choices=Choices(trust_domain=trust_domain, certificate_ttl_s=ttl_s, offline_root=offline),
         )
         opened = await open_authority(ground)
         identity = IdentityApi(opened.authority, name).endpoints()

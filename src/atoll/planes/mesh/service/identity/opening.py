@@ -125,6 +125,7 @@ class Opened(msgspec.Struct):
     authority: Authority
     records: Records
     intermediate: NodeIntermediate
+    rotation: Rotation
     jobs: tuple[tuple[str, Callable[[Term], Coroutine[Any, Any, None]]], ...]
 
 
@@ -149,7 +150,7 @@ async def open_authority(ground: Ground) -> Opened:
     ground.tasks.start("ledger", issuing.run())
     issuing.show(ground.metrics)
     rotation = Rotation(authority, records, clock)
-    return Opened(authority, records, intermediate, ((rotation.name, rotation.run),))
+    return Opened(authority, records, intermediate, rotation, ((rotation.name, rotation.run),))
 
 
 def _require_domain(records: Records, trust_domain: str) -> None:
