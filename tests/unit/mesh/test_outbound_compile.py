@@ -11,13 +11,14 @@ from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
 from envoy.config.route.v3 import route_pb2
+from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 
 from atoll.planes.mesh.model.policies import Policies
 from atoll.planes.mesh.model.snapshot import Resource, Snapshot, Type, resource
 from atoll.planes.mesh.model.world import World, world_of
 from atoll.planes.mesh.policy.compiler import Memo, compile, parts
 from atoll.planes.mesh.policy.compiler.parts import Parts
-from atoll.resources.mesh.clients import Capture, Client
+from atoll.resources.mesh.clients import Capture, Client, Outbound
 from atoll.resources.mesh.clients import Kind as ClientKind
 from atoll.resources.mesh.documents.kinds import FORMS, Document, DocumentKey, Kind
 from atoll.resources.mesh.services import Endpoint, Locality, MeshService, Port, Protocol
@@ -369,3 +370,59 @@ def test_what_leads_nowhere_and_what_is_there_twice_is_told() -> None:
     assert parts.framed((one, there), world([]), Memo()).problems == ()
     twice = parts.framed((one, there, there), world([]), Memo())
     assert twice.problems == ("cluster away was compiled twice",)
+
+
+@pytest.mark.parametrize(
+    ("capture", "host", "type_name"),
+    [
+        (Capture.REDIRECT, "out.example", "ORIGINAL_DST"),
+        (Capture.PORTS, "out.example", "STRICT_DNS"),
+        (Capture.PORTS, "*.out.example", "STATIC"),  # nobody to be looked up
+    ],
+)
+def test_only_where_traffic_is_captured_an_address_was_dialled(
+    capture: Capture, host: str, type_name: str
+) -> None:
+    """Elsewhere the address of a connection is the sidecar's own: to go on to it would be a loop."""
+    ports = [{"number": 80, "name": "http", "protocol": "HTTP"}]
+    entry = document(Kind.SERVICE_ENTRY, "out", {"hosts": [host], "ports": ports, "resolution": "NONE"})
+    passed = rule("a", {"loadBalancer": {"simple": "PASSTHROUGH"}})
+    found = snapshot(world([service("a")], entry, passed), msgspec.structs.replace(CLIENT, capture=capture))
+    types = cluster_pb2.Cluster.DiscoveryType
+    assert types.Name(cluster(found, f"outbound|80||{host}").type) == type_name
+    balanced = types.Name(cluster(found, named("a.default")).type)
+    assert balanced == ("ORIGINAL_DST" if capture is Capture.REDIRECT else "EDS")
+
+
+def test_streams_are_bounded_as_their_destination_says() -> None:
+    policy = {
+        "connectionPool": {"tcp": {"idleTimeout": 5, "maxConnectionDuration": 60}},
+        "loadBalancer": {"consistentHash": {"useSourceIp": True}},
+    }
+    services = [service("a", ports=(Port(6000, Protocol.TCP),))]
+    client = msgspec.structs.replace(CLIENT, outbound=(Outbound("a", 6000, port=16000),))
+    found = snapshot(world(services, rule("a", policy)), client)
+    message = listener_pb2.Listener.FromString(found.listeners[f"outbound_a.default.{DOMAIN}_6000"].body)
+    proxy = tcp_proxy_pb2.TcpProxy()
+    message.filter_chains[0].filters[0].typed_config.Unpack(proxy)
+    assert (proxy.idle_timeout.seconds, proxy.max_downstream_connection_duration.seconds) == (5, 60)
+    assert proxy.hash_policy[0].HasField("source_ip")
+    assert proxy.cluster == named("a.default", 6000)
+
+
+def test_a_host_of_documents_alone_is_called_by_its_name_or_its_pattern() -> None:
+    wild = document(
+        Kind.VIRTUAL_SERVICE,
+        "wild",
+        {
+            "hosts": ["*.shop.example", "*.default.svc.cluster.local"],
+            "http": [{"route": [{"destination": {"host": "a"}}]}],
+        },
+    )
+    found = hosts(snapshot(world([service("a"), service("b")], wild, virtual("shop.example", "a"))))
+    assert {*found["*.shop.example:80"].domains} == {"*.shop.example", "*.shop.example:80"}
+    assert {*found["shop.example:80"].domains} == {"shop.example", "shop.example:80"}
+    assert [one.name for one in found[f"b.default.{DOMAIN}:80"].routes] == [
+        "VirtualService/default/wild/0@0badcafe"
+    ]
+    assert not any(name.startswith("*.default") for name in found)  # its services have it themselves

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import msgspec
 
+from atoll.planes.mesh.model.policies import Policies
 from atoll.planes.mesh.model.world import Choices, EmptyEndpoints, world_of
-from atoll.resources.mesh.services import Endpoint, MeshService
+from atoll.resources.mesh.documents.kinds import FORMS, Document, DocumentKey, Kind
+from atoll.resources.mesh.services import Endpoint, MeshService, Port
 
 ONE, TWO = Endpoint("127.0.0.1", 4001), Endpoint("127.0.0.1", 4002)
 REVIEWS = MeshService("reviews.default.svc.cluster.local", "reviews", "default", endpoints=(ONE,))
@@ -44,3 +49,36 @@ def test_an_empty_list_keeps_the_last_endpoints_unless_the_policy_says_empty() -
 def test_a_service_that_is_gone_is_gone_with_its_face() -> None:
     changed = WORLD.with_services({REVIEWS.host: None, "never.there": None})
     assert set(changed.services) == set(changed.faces) == {RATINGS.host}
+
+
+def _peers(name: str, spec: Mapping[str, Any], namespace: str = "default") -> Document[Any]:
+    parsed = msgspec.convert(spec, FORMS[Kind.PEER_AUTHENTICATION].spec)
+    return Document(DocumentKey(Kind.PEER_AUTHENTICATION, namespace, name), parsed, "0badcafe")
+
+
+def test_where_a_server_turns_tls_off_its_callers_follow() -> None:
+    endpoints = (
+        msgspec.structs.replace(ONE, mutual_tls=True, labels={"version": "v1"}),
+        msgspec.structs.replace(TWO, mutual_tls=True, labels={"version": "v2"}),
+        Endpoint("127.0.0.1", 4003),
+    )
+    service = msgspec.structs.replace(REVIEWS, ports=(Port(80), Port(81)), endpoints=endpoints)
+    narrow = _peers("v1", {"selector": {"matchLabels": {"version": "v1"}}, "mtls": {"mode": "DISABLE"}})
+    by_port = _peers(
+        "v2",
+        {
+            "selector": {"matchLabels": {"version": "v2"}},
+            "mtls": {"mode": "STRICT"},
+            "portLevelMtls": {"81": {"mode": "DISABLE"}},
+        },
+    )
+    world = world_of({service.host: service, RATINGS.host: RATINGS}, policies=Policies([narrow, by_port]))
+    assert [one.plain_ports for one in world.services[service.host].endpoints] == [(80, 81), (81,), ()]
+    assert world.services[RATINGS.host] is RATINGS
+    secure = world.with_policies(world.policies.with_changes({narrow.key: None, by_port.key: None}))
+    assert secure.services[service.host] is service
+
+
+def test_policies_that_are_no_matter_of_tls_leave_services_alone() -> None:
+    strict = _peers("mesh", {"mtls": {"mode": "STRICT"}}, "istio-system")
+    assert WORLD.with_policies(Policies([strict])).services[REVIEWS.host] is REVIEWS

@@ -69,7 +69,8 @@ class Port(msgspec.Struct, frozen=True):
 class Endpoint(msgspec.Struct, frozen=True):
     """One address at which a service answers. ``ports``: where it listens, by the service's port number; a service port
     that is not in it is at ``port``, or nowhere if that is 0. ``path`` instead of ``address``: a Unix socket of this machine. ``mutual_tls``: a
-    sidecar stands before it and speaks the mesh's TLS. ``account``: the service account in its SPIFFE id.
+    sidecar stands before it and speaks the mesh's TLS, but for the service ports ``plain_ports``, where policy has turned it
+    off. ``account``: the service account in its SPIFFE id.
     """
 
     address: str
@@ -81,6 +82,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     labels: Mapping[str, str] = NOTHING
     locality: Locality = Locality()
     mutual_tls: bool = False
+    plain_ports: tuple[int, ...] = ()
     account: str = ""
 
     def port_of(self, service_port: int) -> int:

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from atoll.planes.mesh.model.entries import Entry, entries_of
+from atoll.planes.mesh.model.peers import Plain
 from atoll.planes.mesh.model.policies import EMPTY, Policies
 from atoll.resources.mesh.documents.kinds import Document
 from atoll.resources.mesh.documents.service_entry import ServiceEntry
@@ -96,6 +97,9 @@ def face_of(service: MeshService, entry: Document[ServiceEntry] | None = None) -
     )
 
 
+_NOWHERE_PLAIN = Plain(EMPTY)
+
+
 class World(msgspec.Struct, frozen=True, eq=False):
     """Made by ``world_of`` and changed by its methods alone. ``services`` and ``faces``: by host, what sources told of
     (``told``) before what documents tell of (``entries``).
@@ -107,6 +111,7 @@ class World(msgspec.Struct, frozen=True, eq=False):
     policies: Policies = EMPTY
     told: Mapping[str, MeshService] = NOTHING
     entries: Mapping[str, Entry] = NOTHING
+    plain: Plain = _NOWHERE_PLAIN
 
     def with_services(self, changed: Mapping[str, MeshService | None]) -> World:
         """``changed``: what a source says now, by host; None: it is gone."""
@@ -121,8 +126,14 @@ class World(msgspec.Struct, frozen=True, eq=False):
     def with_policies(self, policies: Policies) -> World:
         entries = entries_of(policies, self.entries)
         hosts = {**self.entries, **entries}
-        changed = [host for host in hosts if self.entries.get(host) is not entries.get(host)]
-        return self._with(msgspec.structs.replace(self, policies=policies, entries=entries), changed)
+        plain = Plain(policies)
+        if plain.documents == self.plain.documents:
+            plain = self.plain
+            changed = [host for host in hosts if self.entries.get(host) is not entries.get(host)]
+        else:
+            changed = [*{**self.told, **hosts}]
+        world = msgspec.structs.replace(self, policies=policies, entries=entries, plain=plain)
+        return self._with(world, changed)
 
     def with_choices(self, choices: Choices) -> World:
         return msgspec.structs.replace(self, choices=choices)
@@ -148,6 +159,7 @@ class World(msgspec.Struct, frozen=True, eq=False):
                 services.pop(host, None)
                 differs = faces.pop(host, None) is not None or differs
                 continue
+            service = world.plain.applied(service)
             if service is services.get(host):
                 continue
             services[host] = service

@@ -122,7 +122,7 @@ def member(endpoint: Endpoint, port: int) -> components.LbEndpoint:
     )
     if not endpoint.healthy:
         member.health_status = health_check_pb2.UNHEALTHY
-    if endpoint.mutual_tls:
+    if endpoint.mutual_tls and port not in endpoint.plain_ports:
         member.metadata.CopyFrom(_MUTUAL_TLS)
     return member
 

@@ -11,6 +11,8 @@ from typing import Any
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.type.v3 import percent_pb2
 
+from atoll.planes.mesh.model.policies import Policies
+from atoll.planes.mesh.model.world import Face
 from atoll.planes.mesh.policy.compiler import messages
 from atoll.planes.mesh.policy.compiler.outbound import localities
 from atoll.planes.mesh.policy.compiler.outbound.targets import Spread
@@ -71,20 +73,23 @@ def _set_warmup(cluster: Any, said: Warmup) -> None:
         cluster.least_request_lb_config.slow_start_config.CopyFrom(slow)
 
 
-def spread_for(policy: TrafficPolicy, client: Client, labels: Mapping[str, str]) -> Spread | None:
+def spread_for(policy: TrafficPolicy, client: Client, face: Face, policies: Policies) -> Spread | None:
     """How localities count for ``client``; None: they do not. Fail-over needs outlier detection to know what is down,
     unless it is asked for by name.
     """
     said = policy.loadBalancer.localityLbSetting if policy.loadBalancer is not None else None
     if said is not None and said.enabled is False:
         return None
-    for each in said.distribute if said is not None else ():
+    for each in said.distribute if said is not None and face.localities else ():
         if localities.matches(each.from_, client.locality):
             return Spread(client.locality, shares=tuple(each.to.items()))
     asked = said is not None and said.enabled is True
     if not asked and policy.outlierDetection is None:
         return None
-    return _failover(said or LocalityLb(), client, labels)
+    by_label = said is not None and bool(said.failoverPriority)
+    if not face.localities and not by_label:
+        return None
+    return _failover(said or LocalityLb(), client, policies.workload(client).labels)
 
 
 def _failover(said: LocalityLb, client: Client, labels: Mapping[str, str]) -> Spread:

@@ -19,7 +19,7 @@ from atoll.planes.mesh.model.snapshot import Resource, Type
 from atoll.planes.mesh.model.world import Choices, Face
 from atoll.planes.mesh.policy.compiler import messages
 from atoll.planes.mesh.policy.compiler.outbound import assignments, balancing, limits, transports
-from atoll.planes.mesh.policy.compiler.outbound.targets import Target
+from atoll.planes.mesh.policy.compiler.outbound.targets import Finding, Target
 from atoll.planes.mesh.policy.compiler.routing import destinations
 from atoll.resources.mesh.documents.destination_rule import (
     ClientTls,
@@ -28,7 +28,7 @@ from atoll.resources.mesh.documents.destination_rule import (
     TcpPool,
     TrafficPolicy,
 )
-from atoll.resources.mesh.services import Protocol, Resolution
+from atoll.resources.mesh.services import Endpoint, Protocol, Resolution
 
 HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 PASSTHROUGH: Final = "passthrough"  # to the address that was dialled, where traffic is intercepted
@@ -90,40 +90,35 @@ def passthrough(choices: Choices) -> Resource:
     return messages.sealed(Type.CLUSTER, message)
 
 
-def is_by_eds(face: Face, policy: TrafficPolicy) -> bool:
-    return face.service.resolution in (Resolution.EDS, Resolution.STATIC) and not _is_passthrough(policy)
-
-
-def _is_passthrough(policy: TrafficPolicy) -> bool:
-    return policy.loadBalancer is not None and policy.loadBalancer.simple == "PASSTHROUGH"
-
-
 def _set_discovery(
     message: Any, target: Target, face: Face, policy: TrafficPolicy
 ) -> tuple[tuple[Type, str], ...]:
-    balancer = policy.loadBalancer or LoadBalancer()
-    if _is_passthrough(policy) or face.service.resolution is Resolution.NONE:
+    if target.found is Finding.DIALLED:
         message.type = Cluster.ORIGINAL_DST
         message.lb_policy = Cluster.CLUSTER_PROVIDED
         return ()
-    balancing.set_balancer(message, balancer)
+    balancing.set_balancer(message, policy.loadBalancer or LoadBalancer())
     if target.spread is not None and target.spread.shares:
         message.common_lb_config.locality_weighted_lb_config.SetInParent()
-    if face.service.resolution is Resolution.DNS:
-        message.type = Cluster.STRICT_DNS
-        message.dns_lookup_family = Cluster.V4_PREFERRED
-        message.load_assignment.CopyFrom(_named(target, face))
-        return ()
-    message.type = Cluster.EDS
-    message.eds_cluster_config.eds_config.CopyFrom(messages.from_ads())
-    return ((Type.ENDPOINTS, target.name),)
+    if target.found is Finding.EDS:
+        message.type = Cluster.EDS
+        message.eds_cluster_config.eds_config.CopyFrom(messages.from_ads())
+        return ((Type.ENDPOINTS, target.name),)
+    message.type = Cluster.STRICT_DNS if target.found is Finding.DNS else Cluster.STATIC
+    message.dns_lookup_family = Cluster.V4_PREFERRED
+    message.load_assignment.CopyFrom(_named(target, face))
+    return ()
 
 
 def _named(target: Target, face: Face) -> Any:
     """Endpoints that are names, to be looked up by the client."""
     result = endpoint_pb2.ClusterLoadAssignment(cluster_name=target.name)
-    chosen = [each for each in face.service.endpoints if assignments.belongs(each, target)]
-    members = [assignments.member(each, target.ref.port) for each in chosen]
+    if target.found is Finding.NOBODY:
+        return result
+    port = target.ref.port
+    by_itself = (Endpoint(face.host, port),) if face.service.resolution is Resolution.NONE else ()
+    chosen = [each for each in by_itself or face.service.endpoints if assignments.belongs(each, target)]
+    members = [assignments.member(each, port) for each in chosen]
     result.endpoints.append(endpoint_components_pb2.LocalityLbEndpoints(lb_endpoints=members))
     return result
 

@@ -146,7 +146,7 @@ def _captured(world: World, client: Client, seen: Mapping[str, Face], observed: 
         tuple(dict.fromkeys(document for told in told_by for document in told.documents)),
     )
     return Entrances(
-        (listeners.captured(client, kept, listeners.to_cluster(_UNKNOWN, fallback), refers),),
+        (listeners.captured(client, kept, listeners.to_cluster(_UNKNOWN, fallback, observed), refers),),
         refs,
         problems=(*(problem for told in told_by for problem in told.problems), *doubled),
         passes=passes,

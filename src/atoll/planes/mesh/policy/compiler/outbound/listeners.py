@@ -141,5 +141,5 @@ def _filter(name: str, config: Any) -> Any:
     return components.ListenerFilter(name=name, typed_config=messages.packed(config))
 
 
-def to_cluster(name: str, cluster: str) -> Chain:
-    return Chain(name, (byte_streams.proxy_to(name, [(cluster, 1)]),))
+def to_cluster(name: str, cluster: str, observed: Observed) -> Chain:
+    return Chain(name, (byte_streams.proxy_to(name, [(cluster, 1)], observed.access_logs),))

@@ -25,7 +25,7 @@ from atoll.planes.mesh.policy.compiler.outbound import (
     hosts,
     scope,
 )
-from atoll.planes.mesh.policy.compiler.outbound.targets import Spread, Target, Targets
+from atoll.planes.mesh.policy.compiler.outbound.targets import Target, Targets, finding
 from atoll.planes.mesh.policy.compiler.parts import NONE, by_name
 from atoll.planes.mesh.policy.compiler.routing import destinations, scene, virtual_hosts
 from atoll.planes.mesh.policy.compiler.routing.scene import Ref, Stage
@@ -34,6 +34,7 @@ from atoll.planes.mesh.policy.compiler.telemetry import NOT_OBSERVED
 from atoll.resources.mesh.clients import Capture, Client
 from atoll.resources.mesh.documents.destination_rule import DestinationRule, TrafficPolicy
 from atoll.resources.mesh.documents.kinds import Kind
+from atoll.resources.mesh.hosts import matches
 
 _NO_POLICY = TrafficPolicy()
 
@@ -145,38 +146,43 @@ def _hosts_of_documents(world: World, client: Client, seen: Mapping[str, Face]) 
     for document in world.policies.virtual_services(namespace):
         for name in document.spec.hosts if document.spec.http else ():
             candidates = world.policies.candidates(name, document.namespace)
-            if "*" not in name and not any(host in world.faces for host in candidates):
+            if not any(host in world.faces for host in candidates):
                 found[candidates[0]] = None
-    return sorted(host for host in found if host not in seen)
+    return sorted(host for host in found if "*" not in host or not _holds_some(host, seen))
+
+
+def _holds_some(pattern: str, seen: Iterable[str]) -> bool:
+    """What a pattern says of services that are there is said in their own virtual hosts."""
+    return any(matches(pattern, host) for host in seen)
 
 
 def reached(world: World, client: Client, refs: Iterable[Ref], memo: Memo) -> tuple[Targets, list[Resource]]:
-    """The clusters of ``refs``, and those of them whose endpoints come by EDS."""
+    """The clusters of ``refs``, and what their endpoints are."""
     wanted = dict.fromkeys(refs)
     found = [_cluster(world, client, ref, memo) for ref in sorted(wanted) if ref != destinations.MISSING]
-    made = [one for _, _, one in found]
+    made = [one for _, one in found]
     if destinations.MISSING in wanted:
         made.append(clusters.missing())
-    return Targets(tuple(target for target, by_eds, _ in found if by_eds)), made
+    return Targets(tuple(target for target, _ in found)), made
 
 
-def _cluster(world: World, client: Client, ref: Ref, memo: Memo) -> tuple[Target, bool, Resource]:
-    """With whether its endpoints come by EDS."""
+def _cluster(world: World, client: Client, ref: Ref, memo: Memo) -> tuple[Target, Resource]:
     face = world.faces[ref.host]
     rule = scene.rule_for(world, face, client)
     documents, shaped = (rule.documents, rule.names) if rule is not None else ((), ())
     policy = rule.spec.traffic_policy(ref.port, ref.subset) if rule is not None else _NO_POLICY
-    labels = _labels(rule.spec, ref.subset) if rule is not None else ()
-    spread: Spread | None = None
-    if face.localities:
-        spread = balancing.spread_for(policy, client, world.policies.workload(client).labels)
-    target = Target(ref, labels, spread)
+    target = Target(
+        ref,
+        _labels(rule.spec, ref.subset) if rule is not None else (),
+        balancing.spread_for(policy, client, face, world.policies),
+        finding(face, policy, client.capture is Capture.REDIRECT),
+    )
     made = memo.piece(
         ("cluster", target, shaped),
         (face, world.choices, *documents),
         functools.partial(clusters.cluster, target, face, policy, world.choices, shaped),
     )
-    return target, clusters.is_by_eds(face, policy), made
+    return target, made
 
 
 def _labels(rule: DestinationRule, subset: str) -> tuple[tuple[str, str], ...]:

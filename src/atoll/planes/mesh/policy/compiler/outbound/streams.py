@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from atoll.planes.mesh.model.world import Face
 from atoll.planes.mesh.policy.compiler import protocols
+from atoll.planes.mesh.policy.compiler.protocols.streams import UNBOUNDED, Bounds
 from atoll.planes.mesh.policy.compiler.routing import destinations
 from atoll.planes.mesh.policy.compiler.routing.scene import Ref, Scene
 from atoll.planes.mesh.policy.compiler.telemetry import Observed
@@ -31,6 +32,7 @@ class Branch(NamedTuple):
     server_names: tuple[str, ...]
     legs: tuple[tuple[str, int], ...]
     source: str
+    bounds: Bounds = UNBOUNDED
 
 
 def branches(scene: Scene, face: Face, port: int) -> list[Branch]:
@@ -44,14 +46,14 @@ def branches(scene: Scene, face: Face, port: int) -> list[Branch]:
     if not any(not branch.server_names for branch in found):
         ref = Ref(face.host, port)
         scene.refs[ref] = None
-        found.append(Branch((), ((ref.cluster, 1),), face.host))
+        found.append(Branch((), ((ref.cluster, 1),), face.host, _bounds(scene, [ref])))
     return found
 
 
 def proxy(branch: Branch, protocol: Protocol, observed: Observed) -> Any:
     """Where only a server name tells branches apart it is TLS that is carried, unread."""
     spoken = Protocol.TLS if branch.server_names else protocol
-    return protocols.proxy_to(spoken, branch.source, branch.legs, observed.access_logs)
+    return protocols.proxy_to(spoken, branch.source, branch.legs, observed.access_logs, branch.bounds)
 
 
 def by_name(scene: Scene, document: Document[VirtualService]) -> list[Branch]:
@@ -65,28 +67,48 @@ def by_name(scene: Scene, document: Document[VirtualService]) -> list[Branch]:
                 names += [name for name in match.sniHosts if name not in taken]
                 taken.update(names)
         if names:
-            found.append(Branch(tuple(names), _legs(scene, document, rule.route), str(document.key)))
+            found.append(_branch(scene, document, rule.route, tuple(names)))
     return found
 
 
 def by_port(scene: Scene, document: Document[VirtualService]) -> list[Branch]:
-    """Of all connections to the port: the first rule that is for it."""
+    """Of all others: the first rule for this port."""
     for rule in document.spec.tcp:
         if not rule.match or any(_concerns(scene, document, match) for match in rule.match):
-            return [Branch((), _legs(scene, document, rule.route), str(document.key))]
+            return [_branch(scene, document, rule.route, ())]
     return []
 
 
-def _legs(
-    scene: Scene, document: Document[VirtualService], route: Sequence[RouteDestination]
-) -> tuple[tuple[str, int], ...]:
-    found = []
+def _branch(
+    scene: Scene,
+    document: Document[VirtualService],
+    route: Sequence[RouteDestination],
+    server_names: tuple[str, ...],
+) -> Branch:
+    refs, legs = [], []
     for each in route:
         ref = destinations.resolve(scene, document.key, each.destination)
         weight = 1 if len(route) == 1 else each.weight
         if weight:
-            found.append((ref.cluster, weight))
-    return tuple(found)
+            refs.append(ref)
+            legs.append((ref.cluster, weight))
+    return Branch(server_names, tuple(legs), str(document.key), _bounds(scene, refs))
+
+
+def _bounds(scene: Scene, refs: Sequence[Ref]) -> Bounds:
+    """What the DestinationRule of the first destination says of streams to it."""
+    face = scene.face(refs[0].host) if refs else None
+    rule = scene.rule(face) if face is not None else None
+    if rule is None:
+        return UNBOUNDED
+    policy = rule.spec.traffic_policy(refs[0].port, refs[0].subset)
+    tcp = policy.connectionPool.tcp if policy.connectionPool is not None else None
+    by = policy.loadBalancer.consistentHash if policy.loadBalancer is not None else None
+    return Bounds(
+        idle_s=tcp.idleTimeout if tcp is not None else None,
+        lasts_s=tcp.maxConnectionDuration if tcp is not None else None,
+        by_source=by is not None and bool(by.useSourceIp),
+    )
 
 
 def _concerns(scene: Scene, document: Document[VirtualService], match: L4Match) -> bool:

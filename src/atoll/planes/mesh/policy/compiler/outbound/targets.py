@@ -6,11 +6,15 @@ targets share one assignment. Where a client stands is in it only where a docume
 
 from __future__ import annotations
 
+import enum
+
 import msgspec
 
+from atoll.planes.mesh.model.world import Face
 from atoll.planes.mesh.policy.compiler import names
 from atoll.planes.mesh.policy.compiler.routing.scene import Ref
-from atoll.resources.mesh.services import Locality
+from atoll.resources.mesh.documents.destination_rule import TrafficPolicy
+from atoll.resources.mesh.services import Locality, Resolution
 
 
 class Spread(msgspec.Struct, frozen=True):
@@ -25,12 +29,35 @@ class Spread(msgspec.Struct, frozen=True):
     labels: tuple[tuple[str, str], ...] = ()
 
 
+class Finding(enum.Enum):
+    """How a client finds the endpoints."""
+
+    EDS = "eds"
+    DNS = "dns"
+    DIALLED = "dialled"  # the address that the application dialled, which is known where traffic is captured
+    NOBODY = "nobody"
+
+
+def finding(face: Face, policy: TrafficPolicy, captured: bool) -> Finding:
+    """Where no address was dialled, a service that has nothing but its name is looked up by that, and one that is to be
+    passed through is balanced.
+    """
+    resolution = face.service.resolution
+    passed = policy.loadBalancer is not None and policy.loadBalancer.simple == "PASSTHROUGH"
+    if captured and (passed or resolution is Resolution.NONE):
+        return Finding.DIALLED
+    if resolution is Resolution.NONE:
+        return Finding.NOBODY if "*" in face.host else Finding.DNS
+    return Finding.DNS if resolution is Resolution.DNS else Finding.EDS
+
+
 class Target(msgspec.Struct, frozen=True):
     """``labels``: those that an endpoint of its subset carries, sorted."""
 
     ref: Ref
     labels: tuple[tuple[str, str], ...] = ()
     spread: Spread | None = None
+    found: Finding = Finding.EDS
 
     @property
     def name(self) -> str:
@@ -38,9 +65,11 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Targets:
-    """Those of one plan that are served by EDS, by host. Compared by identity: a plan that is kept keeps its targets."""
+    """Those of ``targets`` that are served by EDS, by host. Compared by identity: a plan that is kept keeps its targets."""
 
     def __init__(self, targets: tuple[Target, ...]) -> None:
         self.by_host: dict[str, list[Target]] = {}
         for target in targets:
+            if target.found is not Finding.EDS:
+                continue
             self.by_host.setdefault(target.ref.host, []).append(target)
