@@ -30,6 +30,7 @@ Cluster = cluster_pb2.Cluster
 _SIMPLE = {
     None: Cluster.LEAST_REQUEST,
     "UNSPECIFIED": Cluster.LEAST_REQUEST,
+    "PASSTHROUGH": Cluster.LEAST_REQUEST,
     "LEAST_REQUEST": Cluster.LEAST_REQUEST,
     "LEAST_CONN": Cluster.LEAST_REQUEST,
     "ROUND_ROBIN": Cluster.ROUND_ROBIN,
@@ -39,7 +40,7 @@ _RING_MAX = 8_388_608  # Envoy's bound
 
 
 def set_balancer(cluster: Any, balancer: LoadBalancer) -> None:
-    """``simple: PASSTHROUGH`` is no balancer and is not asked for here."""
+    """``simple: PASSTHROUGH`` comes here only where nothing was dialled that could be passed through."""
     if balancer.consistentHash is not None:
         _set_hash(cluster, balancer.consistentHash)
     else:
