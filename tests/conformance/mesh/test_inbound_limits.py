@@ -16,11 +16,13 @@ from atoll.resources.mesh.services import Protocol
 from tests.conformance.mesh import fixed
 from tests.conformance.mesh.backends import Backends
 from tests.conformance.mesh.documents import document
+from tests.conformance.mesh.rig import GrpcProgram, Request
 from tests.peers.envoy import Admin
 from tests.peers.ports import free_ports
 
 pytestmark = pytest.mark.peers
 
+RESOURCE_EXHAUSTED = 8
 HOUR = 3600.0  # no bucket is filled again while a test runs
 CASES: Mapping[str, dict[str, Any]] = {
     "plain": {"limits": [{"requests": 3, "interval": HOUR}]},
@@ -113,3 +115,12 @@ def test_connections_of_a_byte_stream_are_counted() -> None:
         "app hello",
         "",
     ]
+
+
+def test_grpc_is_told_that_its_share_is_used_up() -> None:
+    program = GrpcProgram()
+    try:
+        got = program.call(f"127.0.0.1:{PORTS['grpc']}", Request(""), count=2)
+    finally:
+        program.close()
+    assert [answer.status for answer in got] == [0, RESOURCE_EXHAUSTED]
