@@ -20,12 +20,12 @@ from tests.conformance.mesh import fixed
 from tests.conformance.mesh.backends import Backends
 from tests.conformance.mesh.documents import document
 from tests.conformance.mesh.workloads import Authority, Identity, SecretService, client_context, spiffe
-from tests.peers.ports import free_ports
+from tests.peers.ports import free_pairs
 
 pytestmark = pytest.mark.peers
 
 NAMES = ("http", "https", "tcp", "passed", "api", "api_tls", "guarded", "ended")
-PORTS = dict(zip(NAMES, free_ports(len(NAMES)), strict=True))
+PORTS: dict[str, int] = {}
 SHOP, ADMIN = "shop.default.svc.cluster.local", "admin.prod.svc.cluster.local"
 
 
@@ -152,6 +152,7 @@ def documents(gateway: dict[str, Any]) -> list[Document[Any]]:
 @pytest.fixture(scope="module")
 def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
     folder, authority = tmp_path_factory.mktemp("gateway"), Authority()
+    PORTS.update(zip(NAMES, free_pairs(len(NAMES), 1), strict=True))
     site = authority.issue(dns=("secure.example", "mutual.example", "ended.example"))
     own = fixed.server_context(folder, authority.issue(dns=("a.own.example",)))
 

@@ -28,7 +28,7 @@ from tests.conformance.mesh.backends import Backends, Reply
 from tests.conformance.mesh.documents import document
 from tests.conformance.mesh.workloads import Authority, SecretService, client_context, spiffe
 from tests.peers.envoy import Admin
-from tests.peers.ports import free_ports
+from tests.peers.ports import free_pairs
 
 pytestmark = pytest.mark.peers
 
@@ -100,7 +100,7 @@ POLICIES: Mapping[str, list[dict[str, Any]]] = {
     "stream-closed": [{}],
 }
 STREAMS = {name for name in POLICIES if name.startswith("stream")}
-PORTS = dict(zip(POLICIES, free_ports(len(POLICIES)), strict=True))
+PORTS: dict[str, int] = {}
 WITH_TOKENS = (
     *("tokens", "users", "one-user", "issuers-users", "roles", "scopes", "audiences", "no-token-refused"),
 )
@@ -162,6 +162,7 @@ def peers(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Map
 @pytest.fixture(scope="module", autouse=True)
 def mesh(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     folder = tmp_path_factory.mktemp("sidecars")
+    PORTS.update(zip(POLICIES, free_pairs(len(POLICIES), 1), strict=True))
     log = folder / "access.log"
     with Backends() as backends:
         app, keys = backends.add("app"), backends.add("keys")

@@ -18,7 +18,7 @@ from tests.conformance.mesh.backends import Backends
 from tests.conformance.mesh.documents import document
 from tests.conformance.mesh.rig import GrpcProgram, Request
 from tests.peers.envoy import Admin
-from tests.peers.ports import free_ports
+from tests.peers.ports import free_pairs
 
 pytestmark = pytest.mark.peers
 
@@ -42,12 +42,13 @@ CASES: Mapping[str, dict[str, Any]] = {
     "connections": {"limits": [{"requests": 2, "interval": HOUR}]},
     "grpc": {"limits": [{"requests": 1, "interval": HOUR}]},
 }
-PORTS = dict(zip(CASES, free_ports(len(CASES)), strict=True))
+PORTS: dict[str, int] = {}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def admin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Admin]:
     folder = tmp_path_factory.mktemp("sidecars")
+    PORTS.update(zip(CASES, free_pairs(len(CASES), 1), strict=True))
     documents = [
         document(Kind.LOCAL_RATE_LIMIT, name, {"selector": {"matchLabels": {"app": name}}, **spec})
         for name, spec in CASES.items()

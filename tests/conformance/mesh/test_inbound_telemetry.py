@@ -19,7 +19,7 @@ from tests.conformance.mesh import fixed
 from tests.conformance.mesh.backends import Backends, Reply, Seen
 from tests.conformance.mesh.collector import Collector
 from tests.conformance.mesh.documents import document
-from tests.peers.ports import free_ports
+from tests.peers.ports import free_pairs
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.peers
@@ -47,7 +47,7 @@ CASES: Mapping[str, dict[str, Any]] = {
     "client-side": {"accessLogging": [{"match": {"mode": "CLIENT"}, "disabled": True}]},
     "stream": {},
 }
-PORTS = dict(zip(CASES, free_ports(len(CASES)), strict=True))
+PORTS: dict[str, int] = {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +66,7 @@ class Seeing:
 @pytest.fixture(scope="module", autouse=True)
 def seeing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seeing]:
     folder = tmp_path_factory.mktemp("sidecars")
+    PORTS.update(zip(CASES, free_pairs(len(CASES), 1), strict=True))
     documents = [
         document(Kind.TELEMETRY, name, {"selector": {"matchLabels": {"app": name}}, **spec})
         for name, spec in CASES.items()

@@ -19,13 +19,14 @@ from tests.conformance.mesh import fixed
 from tests.conformance.mesh.backends import Backends
 from tests.conformance.mesh.documents import document
 from tests.conformance.mesh.workloads import Authority, SecretService, client_context, spiffe
-from tests.peers.ports import free_ports
+from tests.peers.ports import free_pairs
 
 pytestmark = pytest.mark.peers
 
 MODES = ("STRICT", "PERMISSIVE", "DISABLE")
-GREETING, OWN_TLS, *_FREE = free_ports(8)
-PORTS = dict(zip([(kind, mode) for kind in ("http", "tcp") for mode in MODES], _FREE, strict=True))
+CASES = [(kind, mode) for kind in ("http", "tcp") for mode in MODES]
+GREETING, OWN_TLS = ("greeting", "PERMISSIVE"), ("own", "PERMISSIVE")
+PORTS: dict[tuple[str, str], int] = {}
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,8 @@ def peer(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> ssl.
 def reviews(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One workload whose ports differ in their mode."""
     folder = tmp_path_factory.mktemp("sidecar")
+    every = [*CASES, GREETING, OWN_TLS]
+    PORTS.update(zip(every, free_pairs(len(every), 1), strict=True))
     modes = {str(port): {"mode": mode} for (_, mode), port in PORTS.items()}
     spec = {"selector": {"matchLabels": {"app": "reviews"}}, "portLevelMtls": modes}
     world = world_of({}, Choices(access_log=str(folder / "access.log")))
@@ -61,9 +64,12 @@ def reviews(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> I
         app = backends.add("app")
         inbound = tuple(
             Inbound(port, app.port) if kind == "http" else Inbound(port, app.ports["tcp"], Protocol.TCP)
-            for (kind, _), port in PORTS.items()
+            for kind, port in [(case[0], PORTS[case]) for case in CASES]
         )
-        inbound += (Inbound(GREETING, greeting, Protocol.TCP), Inbound(OWN_TLS, own_tls, Protocol.TLS))
+        inbound += (
+            Inbound(PORTS[GREETING], greeting, Protocol.TCP),
+            Inbound(PORTS[OWN_TLS], own_tls, Protocol.TLS),
+        )
         client = Client(ClientKind.SIDECAR, "reviews", "default", address="127.0.0.1", inbound=inbound)
         with (
             SecretService(authority, authority.issue(spiffe("reviews"))) as secrets,
@@ -118,9 +124,9 @@ def test_an_applications_own_tls_passes_a_permissive_port_unopened(
     """Its client does not offer ``istio``, so that it meets the application's certificate, not the sidecar's."""
     context = client_context(tmp_path, authority, None)
     context.check_hostname = True
-    assert fixed.say(OWN_TLS, "hello", context, "own.host") == "own hello"
+    assert fixed.say(PORTS[OWN_TLS], "hello", context, "own.host") == "own hello"
 
 
 def test_an_application_that_speaks_first_is_heard_on_a_permissive_port() -> None:
     """Its client says nothing by which its connection could be told apart."""
-    assert fixed.say(GREETING, "") == "220 ready"
+    assert fixed.say(PORTS[GREETING], "") == "220 ready"

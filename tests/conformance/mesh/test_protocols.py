@@ -20,16 +20,15 @@ from tests.conformance.mesh.backends import Backends
 from tests.conformance.mesh.documents import document
 from tests.conformance.mesh.workloads import Authority, SecretService, spiffe
 from tests.peers.envoy import Admin
-from tests.peers.ports import free_ports
+from tests.peers.ports import free_pairs
 
 pytestmark = pytest.mark.peers
 
 PROTOCOLS = (Protocol.REDIS, Protocol.THRIFT, Protocol.DUBBO, Protocol.TCP)
 NUMBERS = {protocol: 1000 + position for position, protocol in enumerate(PROTOCOLS)}
-_FREE = free_ports(4 * len(PROTOCOLS))
-CALLER = dict(zip(PROTOCOLS, _FREE, strict=False))
-WEIGHTED = dict(zip(PROTOCOLS, _FREE[4:], strict=False))
-CALLED = {name: dict(zip(PROTOCOLS, _FREE[8 + 4 * place :], strict=False)) for place, name in enumerate("ab")}
+CALLER: dict[Protocol, int] = {}
+WEIGHTED: dict[Protocol, int] = {}
+CALLED: dict[str, dict[Protocol, int]] = {"a": {}, "b": {}}
 HOST, SPLIT = "echo.default.svc.cluster.local", "split.default.svc.cluster.local"
 
 
@@ -37,6 +36,9 @@ HOST, SPLIT = "echo.default.svc.cluster.local", "split.default.svc.cluster.local
 def admin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Admin]:
     """Two instances of ``echo``, each behind a sidecar that takes the mesh's TLS alone, and a caller."""
     folder, authority = tmp_path_factory.mktemp("sidecars"), Authority()
+    free = iter(free_pairs(4 * len(PROTOCOLS), 1))
+    for table in (CALLER, WEIGHTED, *CALLED.values()):
+        table.update({protocol: next(free) for protocol in PROTOCOLS})
     with Backends() as backends:
         apps = {name: backends.add(name) for name in CALLED}
         endpoints = tuple(
