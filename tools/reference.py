@@ -152,6 +152,27 @@ def nacos_table() -> str:
     return "\n".join([*lines, "", "### gRPC types", "", nacos_types_table()])
 
 
+def mesh_matrix() -> str:
+    """What clients of the mesh were seen to do; ``tests/conformance/mesh`` fails where that is out of date."""
+    record = json.loads((REFERENCE / "mesh-matrix.json").read_text())
+    columns = list(dict.fromkeys(name for each in _features(record["matrix"]) for name in each))
+    lines = []
+    for group, features in record["matrix"].items():
+        lines += [f"### {group}", "", f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+        for feature, outcomes in features.items():
+            found = [outcomes.get(name, "") for name in columns]
+            cells = " | ".join(each if each == "pass" else f"differs: {each}" for each in found)
+            lines.append(f"| {feature} | {cells} |")
+        lines.append("")
+    lines += ["### What gRPC does otherwise", "", "| a document asks for | gRPC |", "|---|---|"]
+    lines += [f"| {feature} | {here} |" for feature, here in record["differences"].items()]
+    return "\n".join(lines)
+
+
+def _features(matrix: Mapping[str, Mapping[str, Mapping[str, str]]]) -> Iterator[Mapping[str, str]]:
+    return (outcomes for features in matrix.values() for outcomes in features.values())
+
+
 def _type_name(kind: Any) -> str:
     if isinstance(kind, type) and not typing.get_args(kind):
         return kind.__name__
@@ -165,6 +186,7 @@ GENERATED: Mapping[str, tuple[str, Callable[[], str]]] = {
     "http-api.md": ("endpoints", endpoints_table),
     "nacos-grpc.md": ("nacos-grpc", nacos_types_table),
     "nacos.md": ("nacos", nacos_table),
+    "mesh.md": ("mesh matrix", mesh_matrix),
 }
 
 

@@ -16,9 +16,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import uvloop
@@ -98,9 +100,13 @@ class Backends:
     def __getitem__(self, name: str) -> Backend:
         return self.by_name[name]
 
-    def add(self, name: str) -> Backend:
-        """A backend that listens on loopback, on ports of its own."""
-        return self._on_loop(self._add(name))
+    def add(self, name: str, secure: ssl.SSLContext | None = None) -> Backend:
+        """A backend that listens on loopback, on ports of its own. ``secure``: of one more, ``tls``, which speaks lines."""
+        return self._on_loop(self._add(name, secure))
+
+    def at_path(self, name: str, path: Path) -> Backend:
+        """A backend that listens at a Unix socket, for HTTP of any version."""
+        return self._on_loop(self._add_at(name, path))
 
     def stop(self, name: str) -> None:
         """Refuse connections from now on, and cut those that are open."""
@@ -117,15 +123,31 @@ class Backends:
     def _on_loop(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(_WITHIN_S)
 
-    async def _add(self, name: str) -> Backend:
+    async def _add(self, name: str, secure: ssl.SSLContext | None) -> Backend:
         backend = self.by_name[name] = Backend(name)
         self._servers[name] = []
         backend.port = await self._listen(backend, backend_http.serve)
         for protocol, connected in PROTOCOLS.items():
             backend.ports[protocol] = await self._listen(backend, connected)
+        if secure is not None:
+            backend.ports["tls"] = await self._listen(backend, backend_streams.lines, secure)
         return backend
 
-    async def _listen(self, backend: Backend, connected: Connected) -> int:
+    async def _add_at(self, name: str, path: Path) -> Backend:
+        backend = self.by_name[name] = Backend(name)
+        begin = self._beginning(backend, backend_http.serve)
+        self._servers[name] = [await asyncio.start_unix_server(begin, str(path))]
+        return backend
+
+    async def _listen(
+        self, backend: Backend, connected: Connected, secure: ssl.SSLContext | None = None
+    ) -> int:
+        server = await asyncio.start_server(self._beginning(backend, connected), "127.0.0.1", 0, ssl=secure)
+        self._servers[backend.name].append(server)
+        port: int = server.sockets[0].getsockname()[1]
+        return port
+
+    def _beginning(self, backend: Backend, connected: Connected) -> Callable[[Any, Any], Awaitable[None]]:
         async def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = asyncio.current_task()
             assert task is not None
@@ -141,10 +163,7 @@ class Backends:
                 self._open.discard(task)
                 writer.close()
 
-        server = await asyncio.start_server(begin, "127.0.0.1", 0)
-        self._servers[backend.name].append(server)
-        port: int = server.sockets[0].getsockname()[1]
-        return port
+        return begin
 
     async def _end(self, name: str) -> None:
         for server in self._servers.pop(name, []):

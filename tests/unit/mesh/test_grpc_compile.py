@@ -89,6 +89,16 @@ def test_conditions_on_what_is_the_same_for_every_call_are_decided_here(
     assert (found, differs) == ([route()] if stays else [], ())
 
 
+def test_not_this_value_holds_where_the_header_is_not_there() -> None:
+    """gRPC takes "not" for a header that is there."""
+    old = {"name": "old", "string_match": {"exact": "y"}, "invert_match": True}
+    found, differs = narrowed(route({"prefix": "/", "headers": [old]}))
+    absent = {"name": "old", "present_match": True, "invert_match": True}
+    assert [each["match"]["headers"] for each in found] == [[old], [absent]] and differs == ()
+    many = [{**old, "name": f"old-{number}"} for number in range(5)]
+    assert narrowed(route({"prefix": "/", "headers": many})) == ([], (Differs.NEGATIONS,))
+
+
 def test_a_prefix_of_whole_segments_becomes_an_expression() -> None:
     found, _ = narrowed(route({"path_separated_prefix": "/pkg.Reviews"}))
     assert found[0]["match"]["safe_regex"]["regex"] == "/pkg\\.Reviews(/.*)?"

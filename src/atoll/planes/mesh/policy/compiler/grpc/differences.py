@@ -34,6 +34,9 @@ class Differs(enum.Enum):
     QUERY = Difference(
         "matches of query parameters", "a rule with one matches nothing: a gRPC call has no query"
     )
+    NEGATIONS = Difference(
+        "more than 4 conditions of one rule on what a header is not", "a rule with them matches nothing"
+    )
     RETRY_CONDITIONS = Difference(
         "retries of HTTP's failures",
         "failed connections, 5xx and gateway errors are retried as UNAVAILABLE; retriable 4xx are not",
@@ -71,6 +74,10 @@ class Differs(enum.Enum):
     ADDRESSES = Difference("endpoints at Unix sockets", "left out")
     DISCOVERY = Difference(
         "services of several DNS names, or of the address that was dialled", "not reachable by a gRPC target"
+    )
+    PROTOCOLS = Difference(
+        "protocols other than gRPC",
+        "not the mesh's: the application calls them without a sidecar, or has one besides",
     )
     PERMISSIVE = Difference(
         "PERMISSIVE on a gRPC server", "plain text: one port of it cannot take both; STRICT is the mesh's TLS"

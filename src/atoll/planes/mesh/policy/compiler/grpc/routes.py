@@ -8,6 +8,7 @@ gRPC looks for a route by the path ``/service/method`` and by metadata; a call h
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -22,6 +23,7 @@ from atoll.planes.mesh.policy.compiler.grpc.differences import Differs
 from atoll.wire.xds.snapshot import Resource, Type, resource
 
 _RETRIES_MAX = 4  # gRPC's retries stop at five attempts, whatever is asked for
+_NEGATED_MAX = 4  # conditions of one rule, which become up to 16
 _OF_GRPC = ("cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable")
 _AS_UNAVAILABLE = frozenset(
     (
@@ -69,7 +71,7 @@ def _route(route: Any, found: list[Differs]) -> Iterator[Any]:
     match = _match(route.match, found)
     if match is None:
         return
-    narrow = components.Route(name=route.name, match=match)
+    narrow = components.Route(name=route.name)
     if _changes_headers(route):
         found.append(Differs.HEADERS)
     if _has_cors(route) or route.route.HasField("cors"):
@@ -80,7 +82,35 @@ def _route(route: Any, found: list[Differs]) -> Iterator[Any]:
     else:
         found.append(Differs.ANSWERS)
         narrow.direct_response.status = 503  # of no meaning to gRPC, which fails calls that it cannot route
-    yield narrow
+    for each in _with_absence(match, found):
+        made = components.Route()
+        made.CopyFrom(narrow)
+        made.match.CopyFrom(each)
+        yield made
+
+
+def _with_absence(match: Any, found: list[Differs]) -> Iterator[Any]:
+    """``match`` as conditions that gRPC takes in the same way. "Not this value" holds in an Envoy as well where the header
+    is not there at all, in gRPC it does not: there it takes one rule for each of the two cases.
+    """
+    negated = [position for position, header in enumerate(match.headers) if _is_not_this_value(header)]
+    if len(negated) > _NEGATED_MAX:
+        found.append(Differs.NEGATIONS)
+        return
+    for absent in itertools.product((False, True), repeat=len(negated)):
+        each = components.RouteMatch()
+        each.CopyFrom(match)
+        for position, is_absent in zip(negated, absent, strict=True):
+            if is_absent:
+                name = match.headers[position].name
+                each.headers[position].CopyFrom(
+                    components.HeaderMatcher(name=name, present_match=True, invert_match=True)
+                )
+        yield each
+
+
+def _is_not_this_value(header: Any) -> bool:
+    return bool(header.invert_match) and header.WhichOneof("header_match_specifier") != "present_match"
 
 
 def _match(match: Any, found: list[Differs]) -> Any | None:
