@@ -93,15 +93,14 @@ class Bench:
         self.leant_on = fuzz_world.leant_on()
         self.tally = Tally()
 
-    def compile(self, written: Written) -> dict[str, compiler.Compiled] | None:
-        """By the client's kind; None: the document is refused."""
-        reading = fuzz_world.read(written, self.folder)
-        if reading.errors:
+    def compile(self, *written: Written) -> dict[str, compiler.Compiled] | None:
+        """By the client's kind; None: one of the documents is refused."""
+        readings = [fuzz_world.read(each, self.folder) for each in written]
+        if any(reading.errors for reading in readings):
             return None
-        documents = [each.document for each in reading.documents]
-        keys = {each.key for each in documents}
-        leant_on = [each for each in self.leant_on if each.key not in keys]
-        world = fuzz_world.with_documents(self.world, (*leant_on, *documents))
+        documents = {each.key: each.document for reading in readings for each in reading.documents}
+        leant_on = {each.key: each for each in self.leant_on}
+        world = fuzz_world.with_documents(self.world, {**leant_on, **documents}.values())
         return {
             str(client.kind): compiler.compile(world, client, self.memo)
             for client in (*fuzz_world.CLIENTS, PROXYLESS)
