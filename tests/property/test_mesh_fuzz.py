@@ -33,7 +33,7 @@ def _settings(rounds: int) -> settings:
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.soak("fuzz-mesh", few=100, full=3000)
+@pytest.mark.soak("fuzz-mesh", few=30, full=3000)
 def test_valid_documents_compile_to_what_is_consistent(
     rounds: int, seed: int, soak_report: SoakReport
 ) -> None:
@@ -55,7 +55,7 @@ def test_valid_documents_compile_to_what_is_consistent(
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.soak("fuzz-mesh", few=200, full=6000)
+@pytest.mark.soak("fuzz-mesh", few=50, full=6000)
 def test_broken_documents_are_told_of_with_their_place(
     rounds: int, seed: int, soak_report: SoakReport
 ) -> None:

@@ -196,12 +196,13 @@ def test_consecutive_errors_become_calls_that_all_failed() -> None:
     assert not ejection.HasField("consecutive_5xx")
 
 
-def test_clusters_that_grpc_has_not_are_left_out_with_their_reason() -> None:
+def test_clusters_that_grpc_has_not_lead_nowhere_with_their_reason() -> None:
     wide = cluster_pb2.Cluster(name=CLUSTER, type=cluster_pb2.Cluster.ORIGINAL_DST)
     given = resource(Type.CLUSTER, CLUSTER, wide.SerializeToString(deterministic=True))
-    assert clusters.cluster(given, clusters.Caller(True, True)) == clusters.Narrowed(
-        None, (Differs.DISCOVERY,)
-    )
+    narrowed = clusters.cluster(given, clusters.Caller(True, True))
+    made = cluster_pb2.Cluster.FromString(narrowed.resource.body)
+    assert (made.type, narrowed.resource.refers) == (cluster_pb2.Cluster.EDS, ((Type.ENDPOINTS, CLUSTER),))
+    assert narrowed.differs == (Differs.DISCOVERY,)
 
 
 MESH = tls.mesh_upstream("sni", ["spiffe://cluster.local/ns/default/sa/reviews"])

@@ -27,7 +27,7 @@ from atoll.planes.mesh.policy.compiler.outbound.targets import Targets
 from atoll.planes.mesh.policy.compiler.parts import Parts, by_name
 from atoll.planes.mesh.policy.compiler.routing.virtual_hosts import VirtualHost
 from atoll.resources.mesh.clients import Client
-from atoll.wire.xds.snapshot import Resource
+from atoll.wire.xds.snapshot import Resource, Type
 
 CERTIFICATES = "certificates"
 """Among a client's ``extensions``: its bootstrap has the certificate provider ``clusters.PROVIDER``."""
@@ -41,13 +41,14 @@ class _Called(msgspec.Struct, frozen=True):
 
 
 class _Narrow(msgspec.Struct, frozen=True):
-    """``problems`` come with the documents that they are of."""
+    """``problems`` come with the documents that they are of. ``nowhere``: clusters whose assignment is empty."""
 
     plan: Plan
     clusters: Mapping[str, Resource]
     routes: Mapping[str, Resource]
     listeners: Mapping[str, Resource]
     targets: Targets
+    nowhere: tuple[str, ...]
     problems: tuple[str, ...]
 
 
@@ -62,13 +63,17 @@ def _calls(world: World, client: Client, certificates: bool, memo: Memo) -> Part
     plan = planning.plan_for(world, client, memo)
     make = functools.partial(_narrow, plan, world, certificates, memo)
     narrow = memo.piece(("grpc plan", certificates, client.namespace), (plan,), make)
-    endpoints = functools.partial(_endpoints, narrow.targets)
+    endpoints = functools.partial(_endpoints, narrow.targets, narrow.nowhere)
     return Parts(narrow.clusters, narrow.listeners, narrow.routes, narrow.problems, endpoints)
 
 
-def _endpoints(targets: Targets, world: World, memo: Memo) -> Mapping[str, Resource]:
+def _endpoints(
+    targets: Targets, nowhere: tuple[str, ...], world: World, memo: Memo
+) -> Mapping[str, Resource]:
     wide = assignments.for_targets(targets, world, memo)
-    return memo.following(("grpc assignments", targets), wide, lambda before: _assignments(wide, before))
+    empty = {name: clusters.nobody(name) for name in nowhere}
+    name = ("grpc assignments", targets, nowhere)
+    return memo.following(name, wide, lambda before: {**_assignments(wide, before), **empty})
 
 
 def _narrow(plan: Plan, world: World, certificates: bool, memo: Memo) -> _Narrow:
@@ -78,7 +83,9 @@ def _narrow(plan: Plan, world: World, certificates: bool, memo: Memo) -> _Narrow
         caller = clusters.Caller(certificates, face is not None and face.mutual_tls_only)
         make = functools.partial(clusters.cluster, given, caller)
         made[name] = memo.piece(("grpc cluster", name, caller), (given,), make)
-    kept = {name: one.resource for name, one in made.items() if one.resource is not None}
+    kept = {name: one.resource for name, one in made.items()}
+    found = {target.name for each in plan.targets.by_host.values() for target in each}
+    by_eds = [name for name, one in kept.items() if any(kind is Type.ENDPOINTS for kind, _ in one.refers)]
     called = [
         memo.piece(("grpc routes", host.body, host.documents), (), functools.partial(_called, host))
         for host in plan.virtual_hosts
@@ -90,9 +97,8 @@ def _narrow(plan: Plan, world: World, certificates: bool, memo: Memo) -> _Narrow
         kept,
         by_name([one.routes.resource for one in called]),
         by_name([listener for one in called for listener in one.listeners]),
-        Targets(
-            tuple(target for each in plan.targets.by_host.values() for target in each if target.name in kept)
-        ),
+        plan.targets,
+        tuple(name for name in by_eds if name not in found),
         (*plan.problems, *_problems(told)),
     )
 

@@ -29,9 +29,7 @@ _EJECTION_CALLS = 5  # Envoy's own default of consecutive errors
 
 
 class Narrowed(msgspec.Struct, frozen=True):
-    """``resource`` None: gRPC has no such cluster."""
-
-    resource: Resource | None
+    resource: Resource
     differs: tuple[Differs, ...] = ()
 
 
@@ -49,7 +47,7 @@ def cluster(given: Resource, caller: Caller) -> Narrowed:
     found: list[Differs] = []
     narrow = _Cluster(name=wide.name)
     if not _discovery(wide, narrow):
-        return Narrowed(None, (Differs.DISCOVERY,))
+        return Narrowed(_nowhere(wide.name, given.documents), (Differs.DISCOVERY,))
     _balancing(wide, narrow, found)
     _limits(wide, narrow, found)
     if wide.HasField("outlier_detection"):
@@ -62,6 +60,13 @@ def cluster(given: Resource, caller: Caller) -> Narrowed:
     refers = ((Type.ENDPOINTS, wide.name),) if narrow.type == _Cluster.EDS else ()
     sealed = messages.sealed(Type.CLUSTER, narrow, refers, given.documents)
     return Narrowed(sealed, tuple(dict.fromkeys(found)))
+
+
+def _nowhere(name: str, documents: tuple[str, ...]) -> Resource:
+    """A cluster that gRPC cannot find the members of, or that has none: routes refer to it, and calls there fail."""
+    message = _Cluster(name=name, type=_Cluster.EDS)
+    message.eds_cluster_config.eds_config.CopyFrom(messages.from_ads())
+    return messages.sealed(Type.CLUSTER, message, ((Type.ENDPOINTS, name),), documents)
 
 
 def _mesh_context(wide: Any, caller: Caller, found: list[Differs]) -> Any | None:
@@ -183,6 +188,11 @@ def assignment(given: Resource) -> Resource:
         del group.lb_endpoints[:]
         group.lb_endpoints.extend(kept)
     return given if narrow == wide else messages.sealed(Type.ENDPOINTS, narrow, (), given.documents)
+
+
+def nobody(name: str) -> Resource:
+    """The assignment of a cluster that leads nowhere."""
+    return messages.sealed(Type.ENDPOINTS, endpoint_pb2.ClusterLoadAssignment(cluster_name=name))
 
 
 def _is_new(member: Any, seen: set[tuple[str, int]]) -> bool:

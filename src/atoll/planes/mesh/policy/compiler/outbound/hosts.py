@@ -17,7 +17,7 @@ def spellings(face: Face, namespace: str, domain: str) -> list[str]:
     service = face.service
     names = [service.host]
     tail = f".{service.namespace}.svc.{domain}"
-    if service.host.endswith(tail):
+    if service.host.endswith(tail) and "*" not in service.host:  # a short * would catch everything
         name = service.host[: -len(tail)]
         names += [f"{name}.{service.namespace}.svc", f"{name}.{service.namespace}"]
         if service.namespace == namespace:
