@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from atoll.wire.xds import messages
 from atoll.wire.xds.messages import WILDCARD, DeltaRequest
 from atoll.wire.xds.shelf import NO_OFFERS, Offer, Offers, ghost
-from atoll.wire.xds.stream import REFERRERS, Change, Fact, Stream
+from atoll.wire.xds.stream import Change, Fact, Stream
 from atoll.wire.xds.track import Flight, Track
 
 
@@ -73,21 +73,6 @@ class Delta(Stream):
             has[name] = offer if offer is not None and offer.version == version else ghost(name, version)
         track.believe(has)
         track.answered = True
-
-    def _needed(self, type_url: str, now_s: float) -> set[str]:
-        needed = super()._needed(type_url, now_s)
-        track = self.tracks[type_url]
-        if any(self._may_refer_to_anything(self.tracks[each], track, now_s) for each in REFERRERS[type_url]):
-            needed.update(name for name, offer in track.sent.items() if offer.is_ghost)
-        return needed
-
-    def _may_refer_to_anything(self, referrer: Track, to: Track, now_s: float) -> bool:
-        """Nobody knows to what the client's resources of a type refer, or not yet whether it has any."""
-        if referrer.subscribed:
-            return any(offer.is_ghost for offer in referrer.may_have())
-        until_s = to.asked_s + self.limits.ack_s_max
-        self._look_again(until_s)
-        return now_s < until_s
 
     def _flight(self, track: Track, change: Change, offers: Offers, now_s: float) -> Flight | None:
         removed = (*change.gone, *_missing(track, offers))

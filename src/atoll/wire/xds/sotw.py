@@ -77,6 +77,8 @@ class Sotw(Stream):
             track.believe(has)
             track.wanted.clear()
             track.answered = True
+        else:
+            track.has_other = True
 
     def _flight(self, track: Track, change: Change, offers: Offers, now_s: float) -> Flight | None:
         if track.type_url in _WHOLE:

@@ -10,7 +10,8 @@ The order is make before break (xDS protocol, "Eventual consistency consideratio
 - a listener or a route goes out only when each cluster that it refers to was accepted, and the cluster's endpoints with
   it, in the very responses that carried them (trap 1): an unknown cluster is a 503 at once. Until then its
   predecessor stays. A client that asks for clusters by name asks for them because of the route, and is not waited for;
-- what is gone is taken away last: not while the client may have anything that refers to it;
+- what is gone is taken away last: not while the client may have anything that refers to it. What a client has that comes
+  back is not known before it asked for it, which it does within ``ack_s_max`` or never;
 - endpoints follow their cluster each time it changes (trap 11).
 
 Waiting has an end, ``make_s_max``: from then on order alone must do. For a refused cluster it has none.
@@ -18,14 +19,14 @@ Waiting has an end, ``make_s_max``: from then on order alone must do. For a refu
 ``Sotw`` and ``Delta`` are the two forms; they differ in what a request means and in what a response says.
 The doubt: a client of state-of-the-world that comes back to a server which has started anew, to a world that changed in
 between, loses vanished clusters before its routes are replaced: the response must carry the whole world, and nobody has
-those clusters' bytes any more. Incremental clients do not; their removals wait.
+those clusters' bytes any more. Incremental clients do not; they are told of removals by name.
 """
 
 from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 
 import msgspec
 
@@ -266,17 +267,28 @@ class Stream(abc.ABC):
             change.gone = [name for name in change.gone if name not in needed]
             change.kept = True
 
-    def _needed(self, type_url: str, now_s: float) -> set[str]:
+    def _needed(self, type_url: str, now_s: float) -> Container[str]:
         """Names of a type to which something refers that the client may have."""
+        to = self.tracks[type_url]
+        referrers = [self.tracks[each] for each in REFERRERS.get(type_url, ())]
+        if any(self._may_refer_to_anything(each, to, now_s) for each in referrers):
+            return to.sent
         found: set[str] = set()
-        for referrer in REFERRERS.get(type_url, ()):
-            track = self.tracks[referrer]
+        for track in referrers:
             for flight in track.flights.values():
                 if not flight.taken:
                     self._look_again(flight.sent_s + self.limits.ack_s_max)
             for offer in track.may_have():
                 found.update(name for kind, name in offer.refers if kind.value == type_url)
         return found
+
+    def _may_refer_to_anything(self, referrer: Track, to: Track, now_s: float) -> bool:
+        """The client may have resources of a type from before it came back, of which nobody knows to what they refer."""
+        if referrer.subscribed:
+            return referrer.has_unknown
+        until_s = to.asked_s + self.limits.ack_s_max
+        self._look_again(until_s)
+        return now_s < until_s
 
     def _first_of(self, offers: dict[str, Offer]) -> dict[str, Offer]:
         """As many as fit a response, at least one; the rest comes next."""

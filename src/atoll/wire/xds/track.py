@@ -73,6 +73,7 @@ class Track:
         "answered",
         "asked_s",
         "flights",
+        "has_other",
         "names",
         "nonce",
         "refused",
@@ -97,6 +98,7 @@ class Track:
         self.nonce = ""  # of the newest response
         self.sent: Mapping[str, Offer] = NO_OFFERS
         self.accepted: Mapping[str, Offer] = NO_OFFERS
+        self.has_other = False  # it came back with another version
         self.absent: set[str] = set()  # names that the client was told are not there
         self.wanted: set[str] = set()  # to be sent in any case
         self.refused: dict[str, str] = {}  # by name: the version that it refused
@@ -164,6 +166,11 @@ class Track:
                 yield from flight.offers.values()
 
     @property
+    def has_unknown(self) -> bool:
+        """The client may have what nobody knows here, from before it came back."""
+        return self.has_other or any(offer.is_ghost for offer in self.may_have())
+
+    @property
     def acknowledged(self) -> bool:
         return not self.flights
 
@@ -177,6 +184,7 @@ class Track:
             return None
         flight = self._land(nonce)
         self._apply(flight)
+        self.has_other = False
         if not self.flights:
             self.accepted = self.sent
         self.told.accepted_s = now_s
