@@ -79,7 +79,10 @@ class Delta(Stream):
         begun = track.answered or not track.wildcard
         if not change.offers and not removed and begun:
             return None
-        return Flight(self._new_nonce(), self._first_of(change.offers), now_s, removed)
+        told = self._first_of(change.offers)
+        exact = change.exact and len(told) == len(change.offers)
+        leads = (track.sent, offers) if exact else None
+        return Flight(self._new_nonce(), told, now_s, removed, leads=leads)
 
     def _encode(self, track: Track, flight: Flight) -> bytes:
         entries = [offer.delta_entry() for offer in flight.offers.values()]
@@ -88,6 +91,8 @@ class Delta(Stream):
 
 def _missing(track: Track, offers: Offers) -> list[str]:
     """Names that are to be answered, are not there, and were not there before."""
+    if track.names is offers.names and not track.wanted:
+        return []
     untold = [name for name in track.names if name not in track.absent]
     asked = {*untold, *track.wanted}
     return sorted(name for name in asked if name not in offers and name not in track.sent)

@@ -19,12 +19,15 @@ import operator
 from collections.abc import Callable, Iterable, Mapping
 from weakref import WeakValueDictionary
 
+import msgspec
+
 from atoll.wire.xds import messages
 from atoll.wire.xds.snapshot import Resource, Snapshot, Type
 
 MAPPINGS_MAX = 64
 """Mappings that several snapshots may share, whose offers are remembered while nobody holds them."""
 
+_SINCE_MAX = 2  # of which differences are remembered: the world before, and another one that is tried
 _MARK_BYTES = 8
 _MARK_MASK = (1 << 8 * _MARK_BYTES) - 1
 
@@ -72,14 +75,26 @@ def ghost(name: str, version: str) -> Offer:
     return Offer(Resource(Type.CLUSTER, name, b"", version), version)
 
 
+class Difference(msgspec.Struct, frozen=True):
+    """From what a client has to what it shall have. ``exact``: with these, it has the very offers that it shall have; not
+    so for endpoints of which only the cluster changed, which are not told before it.
+    """
+
+    changed: tuple[Offer, ...]
+    gone: tuple[str, ...]
+    exact: bool
+
+
 class Offers(dict[str, Offer]):
     """Of one type, by name; never changed once they are made."""
 
-    __slots__ = ("_names",)
+    __slots__ = ("_names", "_since", "_version")
 
     def __init__(self, offers: Mapping[str, Offer]) -> None:
         super().__init__(offers)
         self._names: frozenset[str] | None = None
+        self._version = ""
+        self._since: list[tuple[Offers, Difference]] = []
 
     @property
     def names(self) -> frozenset[str]:
@@ -87,6 +102,37 @@ class Offers(dict[str, Offer]):
         if self._names is None:
             self._names = frozenset(self)
         return self._names
+
+    @property
+    def version(self) -> str:
+        if not self._version:
+            self._version = version_of(self.values())
+        return self._version
+
+    def since(self, before: Mapping[str, Offer]) -> Difference:
+        """What changed; found once for all streams that have the same."""
+        for known, difference in self._since:
+            if known is before:
+                return difference
+        difference = _difference(before, self)
+        if isinstance(before, Offers):
+            self._since.insert(0, (before, difference))
+            del self._since[_SINCE_MAX:]
+        return difference
+
+
+def _difference(before: Mapping[str, Offer], after: Mapping[str, Offer]) -> Difference:
+    others = [offer for name, offer in after.items() if before.get(name) is not offer]
+    changed = tuple(offer for offer in others if not _is_told(before.get(offer.name), offer))
+    gone = tuple(name for name in before if name not in after)
+    return Difference(changed, gone, len(changed) == len(others))
+
+
+def _is_told(sent: Offer | None, offer: Offer) -> bool:
+    """Endpoints of which only the cluster changed go out after it, and not before."""
+    return (
+        sent is not None and sent.version != offer.version and sent.resource.version == offer.resource.version
+    )
 
 
 NO_OFFERS = Offers({})

@@ -85,22 +85,22 @@ class Sotw(Stream):
             return self._whole(track, change, offers, now_s)
         if not change.offers:
             return None
-        return Flight(self._new_nonce(), self._first_of(change.offers), now_s)
+        told = self._first_of(change.offers)
+        exact = change.exact and not change.gone and len(told) == len(change.offers)
+        return Flight(self._new_nonce(), told, now_s, leads=(track.sent, offers) if exact else None)
 
     def _whole(self, track: Track, change: Change, offers: Offers, now_s: float) -> Flight | None:
         begun = track.answered or not track.wildcard
         if not change.offers and not change.gone and begun:
             return None
+        if change.exact:
+            return Flight(self._new_nonce(), offers, now_s, whole=True)
         gone = frozenset(change.gone)
-        world: Mapping[str, Offer] = {
-            **{name: offer for name, offer in track.sent.items() if name not in gone},
-            **change.offers,
-        }
-        if not change.held and not change.kept and not track.refused and len(world) == len(offers):
-            world = offers  # equal, and others have it too
-        return Flight(self._new_nonce(), world, now_s, whole=True)
+        left = {name: offer for name, offer in track.sent.items() if name not in gone}
+        return Flight(self._new_nonce(), {**left, **change.offers}, now_s, whole=True)
 
     def _encode(self, track: Track, flight: Flight) -> bytes:
-        version = version_of(flight.over(track.sent).values())
+        has = flight.over(track.sent)
+        version = has.version if isinstance(has, Offers) else version_of(has.values())
         entries = [offer.entry() for offer in flight.offers.values()]
         return messages.response(track.type_url, version, flight.nonce, entries)

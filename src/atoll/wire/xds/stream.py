@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Mapping, Sequence
 
 import msgspec
 
@@ -74,13 +74,14 @@ Fact = Accepted | Refused
 
 class Change(msgspec.Struct):
     """What a response has to say. ``held``: there is more, which waits for clusters; ``kept``: more is gone, but the
-    client may still need it.
+    client may still need it. ``exact``: with this said, the client has what it shall have, and nothing else.
     """
 
     offers: dict[str, Offer]
     gone: list[str]
     held: bool = False
     kept: bool = False
+    exact: bool = False
 
 
 class Stream(abc.ABC):
@@ -217,25 +218,23 @@ class Stream(abc.ABC):
 
     def _change(self, track: Track, offers: Offers, now_s: float) -> Change:
         """What the client should be told of ``track``, as far as order allows."""
-        sent = track.sent
-        asked = _asked(track, offers)
-        different = {name: offer for name, offer in asked if not _is_told(sent.get(name), offer)}
+        different, gone, exact = _difference(track, offers)
         for name in sorted(track.wanted):
             if name in offers and track.covers(name):
                 different[name] = offers[name]
         refused = track.refused
-        gone = [name for name in sent if name not in offers and refused.get(name) != NOT_THERE]
-        change = Change({}, gone)
+        change = Change({}, [name for name in gone if refused.get(name) != NOT_THERE])
         ready = track.type_url not in _NEEDS_CLUSTERS or not self.tracks[CLUSTER].subscribed
         for name, offer in different.items():
             if refused.get(name) == offer.version:
-                continue
-            if ready or self._is_ready(offer, now_s):
+                exact = False
+            elif ready or self._is_ready(offer, now_s):
                 change.offers[name] = offer
             else:
                 change.held = True
         if change.gone:
             self._keep_what_is_needed(track, change, now_s)
+        change.exact = exact and len(change.gone) == len(gone) and not change.held
         return change
 
     def _is_ready(self, offer: Offer, now_s: float) -> bool:
@@ -309,16 +308,17 @@ class Stream(abc.ABC):
         return format(self._nonces, "x")
 
 
-def _is_told(sent: Offer | None, offer: Offer) -> bool:
-    """Endpoints of which only the cluster changed go out after it, and not before."""
-    if sent is offer:
-        return True
+def _difference(track: Track, offers: Offers) -> tuple[dict[str, Offer], Sequence[str], bool]:
+    """What is asked for and different, what is gone, and whether the client has ``offers`` with that."""
+    sent = track.sent
+    if track.wildcard or len(sent) == len(track.names):  # all that it asked for is there
+        since = offers.since(sent)
+        different = {offer.name: offer for offer in since.changed if track.covers(offer.name)}
+        return different, since.gone, since.exact and len(different) == len(since.changed)
+    asked = Offers({name: offers[name] for name in sorted(track.names) if name in offers})
+    since = asked.since(sent)
     return (
-        sent is not None and sent.version != offer.version and sent.resource.version == offer.resource.version
+        {offer.name: offer for offer in since.changed},
+        [name for name in since.gone if name not in offers],
+        False,
     )
-
-
-def _asked(track: Track, offers: Offers) -> Iterator[tuple[str, Offer]]:
-    if track.wildcard or len(track.names) >= len(offers) and track.names.issuperset(offers):
-        return iter(offers.items())
-    return ((name, offers[name]) for name in sorted(track.names) if name in offers)

@@ -25,17 +25,22 @@ FLIGHTS_MAX = 8
 
 
 class Flight(msgspec.Struct):
-    """A response on its way. ``whole``: what is not in it is gone (state-of-the-world, LDS and CDS)."""
+    """A response on its way. ``whole``: what is not in it is gone (state-of-the-world, LDS and CDS). ``leads``: who had the
+    first of these has the second afterwards.
+    """
 
     nonce: str
     offers: Mapping[str, Offer]
     sent_s: float
     removed: tuple[str, ...] = ()
     whole: bool = False
+    leads: tuple[Mapping[str, Offer], Offers] | None = None
     taken: bool = False  # for want of a word
 
     def over(self, had: Mapping[str, Offer]) -> Mapping[str, Offer]:
         """What a client that ``had`` this has afterwards."""
+        if self.leads is not None and self.leads[0] is had:
+            return self.leads[1]
         if self.whole:
             return self.offers
         if not self.offers and not self.removed:
@@ -127,7 +132,7 @@ class Track:
         self.sent = without(self.sent, names)
         self.accepted = self.sent if not self.flights else without(self.accepted, names)
         for flight in self.flights.values():
-            flight.offers = without(flight.offers, names)
+            flight.offers, flight.leads = without(flight.offers, names), None
         for name in names:
             self.absent.discard(name)
             self.wanted.discard(name)
@@ -238,12 +243,12 @@ class Track:
                 name: version for name, version in self.refused.items() if self._stands(name, version)
             }
             self.told.text = self.told.text if self.refused else ""
-        if self.sent == offers:
+        if self.sent is not offers and self.sent == offers:
             same = self.accepted is self.sent
             self.sent = offers
             self.accepted = offers if same else self.accepted
-            if self.names == offers.names:
-                self.names = offers.names
+        if self.names is not offers.names and self.names == offers.names:
+            self.names = offers.names
 
     def _stands(self, name: str, version: str) -> bool:
         """Whether a refusal still keeps something from the client."""
