@@ -91,7 +91,7 @@ class Delta(Stream):
 
 def _missing(track: Track, offers: Offers) -> list[str]:
     """Names that are to be answered, are not there, and were not there before."""
-    if track.names is offers.names and not track.wanted:
+    if not track.wanted and offers.keys() >= track.names:
         return []
     untold = [name for name in track.names if name not in track.absent]
     asked = {*untold, *track.wanted}

@@ -15,7 +15,6 @@ cut-off hashes, not proof against someone who chooses contents to collide; the c
 from __future__ import annotations
 
 import hashlib
-import operator
 from collections.abc import Callable, Iterable, Mapping
 from weakref import WeakValueDictionary
 
@@ -166,7 +165,7 @@ class Shelf:
 
     def __init__(self) -> None:
         self._offers: WeakValueDictionary[tuple[Type, str, str], Offer] = WeakValueDictionary()
-        self._made: list[tuple[tuple[object, ...], Offers]] = []  # with the very mappings they were made of
+        self._made: list[tuple[Mapping[str, Resource], Mapping[str, Resource] | None, Offers]] = []
 
     def goal(self, snapshot: Snapshot) -> Goal:
         offers = {kind.value: self._plain(snapshot.of(kind)) for kind in Type if kind is not Type.ENDPOINTS}
@@ -177,7 +176,7 @@ class Shelf:
         def make() -> Offers:
             return Offers({name: self._offer(one, one.version) for name, one in resources.items()})
 
-        return self._once((resources,), make)
+        return self._once(resources, None, make)
 
     def _endpoints(self, snapshot: Snapshot) -> Offers:
         def make() -> Offers:
@@ -189,7 +188,7 @@ class Shelf:
                 }
             )
 
-        return self._once((snapshot.endpoints, snapshot.clusters), make)
+        return self._once(snapshot.endpoints, snapshot.clusters, make)
 
     def _covered(self, snapshot: Snapshot) -> Mapping[str, int]:
         """By name of endpoints: the marks of all clusters that refer to them."""
@@ -207,12 +206,17 @@ class Shelf:
             found = self._offers[key] = Offer(resource, version)
         return found
 
-    def _once(self, made_of: tuple[object, ...], make: Callable[[], Offers]) -> Offers:
-        """Offers of the same mappings are the same object."""
-        for known, offers in self._made:
-            if len(known) == len(made_of) and all(map(operator.is_, known, made_of)):
+    def _once(
+        self,
+        resources: Mapping[str, Resource],
+        clusters: Mapping[str, Resource] | None,
+        make: Callable[[], Offers],
+    ) -> Offers:
+        """Offers of the very same mappings are the same object."""
+        for of, beside, offers in self._made:
+            if of is resources and beside is clusters:
                 return offers
         offers = make()
-        self._made.insert(0, (made_of, offers))
+        self._made.insert(0, (resources, clusters, offers))
         del self._made[MAPPINGS_MAX:]
         return offers
