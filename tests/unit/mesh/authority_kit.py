@@ -66,6 +66,11 @@ class TestClock(BootClock):
         return super().wall_s() + self.ahead_s
 
 
+READ_TURNS = (
+    5  # of the loop, before a reader goes on: what others do meanwhile comes between its read and its write
+)
+
+
 class Leash:
     """A store that can be ``away``: what is asked of it then is UNAVAILABLE. Watches go on."""
 
@@ -78,7 +83,10 @@ class Leash:
 
     async def range(self, request: Range) -> RangeResult:
         self._reach()
-        return await self._store.range(request)
+        found = await self._store.range(request)
+        for _ in range(READ_TURNS):
+            await loop.sleep(0)
+        return found
 
     async def commit(self, guards: Sequence[Compare], operations: Sequence[Operation]) -> TxnResult:
         self._reach()
