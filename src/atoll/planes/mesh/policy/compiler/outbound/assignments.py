@@ -51,7 +51,7 @@ def _changed(
         if not hosts:
             return before[1]
     for host in hosts:
-        service = world.services[host]
+        service = world.services.get(host)
         for target in targets.by_host[host]:
             known[target.name] = memo.piece(
                 ("assignment", target), (service,), functools.partial(assignment, target, service)
@@ -59,9 +59,11 @@ def _changed(
     return known
 
 
-def assignment(target: Target, service: MeshService) -> Resource:
+def assignment(target: Target, service: MeshService | None) -> Resource:
+    """Of ``service``; None: of nobody."""
     message = endpoint_pb2.ClusterLoadAssignment(cluster_name=target.name)
-    chosen = [endpoint for endpoint in service.endpoints if belongs(endpoint, target)]
+    endpoints = service.endpoints if service is not None else ()
+    chosen = [endpoint for endpoint in endpoints if belongs(endpoint, target)]
     port = target.ref.port
     if target.spread is None:
         groups = _by_locality(chosen, [0] * len(chosen))

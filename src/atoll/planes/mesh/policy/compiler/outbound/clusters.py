@@ -69,11 +69,11 @@ def missing() -> Resource:
     name = destinations.MISSING.cluster
     message = Cluster(
         name=name,
-        type=Cluster.STATIC,
+        type=Cluster.EDS,
+        eds_cluster_config=Cluster.EdsClusterConfig(eds_config=messages.from_ads()),
         connect_timeout=messages.duration(1),
-        load_assignment=endpoint_pb2.ClusterLoadAssignment(cluster_name=name),
     )
-    return messages.sealed(Type.CLUSTER, message)
+    return messages.sealed(Type.CLUSTER, message, ((Type.ENDPOINTS, name),))
 
 
 def passthrough(choices: Choices) -> Resource:

@@ -160,10 +160,9 @@ def reached(world: World, client: Client, refs: Iterable[Ref], memo: Memo) -> tu
     """The clusters of ``refs``, and what their endpoints are."""
     wanted = dict.fromkeys(refs)
     found = [_cluster(world, client, ref, memo) for ref in sorted(wanted) if ref != destinations.MISSING]
-    made = [one for _, one in found]
     if destinations.MISSING in wanted:
-        made.append(clusters.missing())
-    return Targets(tuple(target for target, _ in found)), made
+        found.append((Target(destinations.MISSING), clusters.missing()))
+    return Targets(tuple(target for target, _ in found)), [one for _, one in found]
 
 
 def _cluster(world: World, client: Client, ref: Ref, memo: Memo) -> tuple[Target, Resource]:
