@@ -12,7 +12,7 @@ import platform
 import pwd
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,13 @@ from atoll.host.sidecar.supervisor import Order, Supervisor
 from atoll.resources.mesh import join_token
 from atoll.resources.mesh.clients import Capture, Kind
 from atoll.resources.mesh.services import Locality, Protocol
+from atoll.resources.mesh.traffic import ReportTaken, TrafficReport
 from atoll.resources.naming_api import InstanceAsked, InstanceOrder
 from atoll.runtime import logs, loop, net
 from atoll.runtime.clock import BootClock
 from atoll.runtime.net import Address, parse_address
 from atoll.runtime.rng import system_rng
+from atoll.runtime.tls import Credentials
 
 EXIT_NOT_FOUND = 127
 XDS_VARIABLE = "ATOLL_XDS"
@@ -210,22 +212,31 @@ async def _run(options: argparse.Namespace, order: Order, instance: InstanceOrde
 
     def identity(may_ask: Callable[[int], bool]) -> Enrolment:
         secrets = SecretServer(order.folder.sds_socket, may_ask, clock)
-        return Enrolment(WorkloadIdentity(_who(options, order), mesh_doors, secrets, clock, system_rng()))
+        kept = WorkloadIdentity(_who(options, order), mesh_doors, secrets, clock, system_rng())
+        return Enrolment(kept, order.wiring.xds)
 
     made = None if options.insecure_xds else identity
     return await Supervisor(order, made, registrar, clock, log).run()
 
 
 class Enrolment:
-    """The workload's identity, as a node of the mesh certifies it."""
+    """The workload's identity, as a node of the mesh certifies it; ``nodes``: their xDS ports."""
 
-    def __init__(self, kept: WorkloadIdentity) -> None:
+    def __init__(self, kept: WorkloadIdentity, nodes: Sequence[Address]) -> None:
         self._kept = kept
+        self._nodes = nodes
 
     async def open(self) -> str:
         await self._kept.open()
         held = self._kept.held
         return held.bundle.control_plane if held is not None else ""
+
+    async def report(self, report: TrafficReport) -> ReportTaken:
+        held = self._kept.held
+        if held is None:
+            raise AtollError(Code.UNAVAILABLE, "the workload has no certificate yet")
+        credentials = Credentials(held.bundle.roots, held.issued.chain, held.key)
+        return await mesh_doors.reports(self._nodes, credentials, held.bundle).report(report)
 
     async def close(self) -> None:
         await self._kept.close()

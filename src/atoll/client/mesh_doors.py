@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from atoll.client.mesh_canaries import MeshReports
 from atoll.client.mesh_identity import MeshIdentity
 from atoll.client.node import Client
 from atoll.client.transport import HttpTransport
@@ -41,13 +42,22 @@ def by_certificate(nodes: Sequence[Address], credentials: Credentials, bundle: B
     return _door(nodes, credentials, bundle.control_plane)
 
 
+def reports(nodes: Sequence[Address], credentials: Credentials, bundle: Bundle) -> MeshReports:
+    """The same ports and certificate, for what the workload's proxy served."""
+    return MeshReports(_client(nodes, credentials, bundle.control_plane))
+
+
 def _introduced(nodes: Sequence[Address]) -> MeshIdentity:
     return MeshIdentity(Client(HttpTransport(_urls(nodes), Trust(context=tls.unverified_client()))))
 
 
 def _door(nodes: Sequence[Address], credentials: Credentials, control_plane: str) -> MeshIdentity:
+    return MeshIdentity(_client(nodes, credentials, control_plane))
+
+
+def _client(nodes: Sequence[Address], credentials: Credentials, control_plane: str) -> Client:
     trust = Trust(context=tls.mesh_client(credentials), spiffe_id=control_plane)
-    return MeshIdentity(Client(HttpTransport(_urls(nodes), trust)))
+    return Client(HttpTransport(_urls(nodes), trust))
 
 
 def _urls(nodes: Sequence[Address]) -> str:

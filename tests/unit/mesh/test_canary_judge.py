@@ -26,6 +26,11 @@ def tally(requests: int, errors: int = 0, slowest_bucket: int = 2) -> Tally:
     return Tally(requests, 0, errors, latencies)
 
 
+def mixed(quick: int, slow: int) -> Tally:
+    """``slow`` ones that took up to 100 ms."""
+    return tally(quick).plus(tally(slow, 0, 6))
+
+
 GOOD = tally(1000, 5)
 CASES: dict[str, tuple[Evidence, str, str]] = {
     "nothing served": (Evidence(tally(0), GOOD, GOOD, 5, 99), HOLD, "no data"),
@@ -41,8 +46,14 @@ CASES: dict[str, tuple[Evidence, str, str]] = {
     "as bad as the others": (Evidence(tally(1000, 60), tally(1000, 60), GOOD, 5, 99), PROMOTE, "60 errors"),
     "as bad as before": (Evidence(tally(1000, 60), tally(9), tally(500, 30), 5, 99), PROMOTE, "before"),
     "no reference": (Evidence(tally(1000, 60), tally(9), tally(9), 5, 99), ROLL_BACK, "no errors expected"),
-    "slow": (Evidence(tally(500, 0, 6), GOOD, GOOD, 5, 99), ROLL_BACK, "100 ms; the other clients: 5 ms"),
+    "slow": (
+        Evidence(tally(500, 0, 6), GOOD, GOOD, 5, 99),
+        ROLL_BACK,
+        "500 of 500 requests took over 25 ms; the other clients: 90 % up to 5 ms",
+    ),
     "a little slower": (Evidence(tally(500, 0, 3), GOOD, GOOD, 5, 99), PROMOTE, "0 errors"),
+    "a few slow ones": (Evidence(mixed(450, 50), GOOD, GOOD, 5, 99), PROMOTE, "0 errors"),
+    "too many slow ones": (Evidence(mixed(400, 100), GOOD, GOOD, 5, 99), ROLL_BACK, "100 of 500 requests"),
     "slow, nothing to compare with": (
         Evidence(tally(500, 0, 6), Tally(), Tally(), 5, 99),
         PROMOTE,
@@ -79,6 +90,7 @@ def test_the_share_is_stable_and_never_empty() -> None:
     assert len(chosen) == 10 and chosen == share_of("c", reversed(nodes), 10.0)
     assert share_of("other", nodes, 10.0) != chosen
     assert len(share_of("c", nodes[:3], 10.0)) == 1
+    assert share_of("c", nodes, 2.0, busy=nodes[50:51])[0] == nodes[50]
     kept = set(chosen) & set(share_of("c", nodes[:90], 10.0))
     assert len(kept) >= len([each for each in chosen if each in nodes[:90]]) - 1
 

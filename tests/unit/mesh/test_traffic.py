@@ -100,3 +100,14 @@ def test_who_is_silent_is_forgotten() -> None:
     traffic.hear(report(1, node="gone"), 0.0)
     traffic.hear(report(1), SILENT_S_MAX + 1)
     assert not traffic.mark("c", "gone") and traffic.mark("c", "n")
+
+
+def test_who_is_busy_with_what_changes_goes_first() -> None:
+    traffic = Traffic()
+    traffic.hear(report(5, node="idle"), 0.0)
+    traffic.hear(TrafficReport("other", "1", Tally(9), {"HTTPRoute/default/a/0@0a1b2c3d": 9}), 0.0)
+    traffic.hear(report(9, node="busy", route=3), 0.0)
+    traffic.hear(TrafficReport("silent", "1", Tally(), {}), 0.0)
+    nodes = ["silent", "idle", "other", "busy", "unknown"]
+    assert traffic.busy(nodes, ["HTTPRoute/default/a"]) == {"other"}
+    assert traffic.busy(nodes, ["HTTPRoute/default/none"]) == {"idle", "other", "busy"}

@@ -23,6 +23,8 @@ from atoll.host.sidecar.folder import About, Folder
 from atoll.host.sidecar.packets import Packets
 from atoll.host.sidecar.processes import App, Program
 from atoll.host.sidecar.proxy import Generation, Limits, Proxy
+from atoll.host.sidecar.reporter import Reporter
+from atoll.resources.mesh.traffic import ReportTaken, TrafficReport
 from atoll.runtime import disk, loop, probes, streams
 from atoll.runtime.children import require_linux
 from atoll.runtime.clock import Clock
@@ -54,6 +56,9 @@ class Identity(Protocol):
 
     async def open(self) -> str:
         """The SPIFFE id of the control plane. Raises ``AtollError`` where asking again cannot help."""
+
+    async def report(self, report: TrafficReport) -> ReportTaken:
+        """Tell the control plane, as the workload. Raises ``AtollError``."""
 
     async def close(self) -> None: ...
 
@@ -194,6 +199,9 @@ class Supervisor:
             self._failure = error
             self._facts.put_nowait(m.SignalCame(signal.SIGTERM))
             return
+        if self._identity is not None:
+            reporter = Reporter(self._admin, order.wiring.node, self._identity.report, self._log)
+            self._tasks.start("reports", reporter.run(lambda: str(self._generation.run)))
         self._facts.put_nowait(m.Prepared())
 
     async def _start_proxy(self, run: int, epoch: int) -> None:

@@ -33,8 +33,8 @@ class CanaryPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     share must have served before the change goes on; fewer is no data, and no data holds. ``hold_s``: how long it lasts
     at least. It is rolled back when the share of errors (5xx and 4xx) is certainly more than ``error_points_max``
     percentage points above that of the other clients (or, where they have none to compare with, of the same clients
-    before), or when the 90th percentile of the latency is more than ``latency_factor_max`` times theirs plus
-    ``latency_ms_allowed``.
+    before), or when more than a tenth of its requests certainly took longer than ``latency_factor_max``
+    times what nine tenths of theirs took, plus ``latency_ms_allowed``.
     """
 
     share_percent: float = 10.0

@@ -81,6 +81,11 @@ class Tally(msgspec.Struct, frozen=True):
                 return bound
         return float("inf")
 
+    def slower_than(self, bound_ms: float) -> int:
+        """Requests that took longer than ``bound_ms``, one of ``LATENCY_BOUNDS_MS``."""
+        upto = sum(1 for bound in LATENCY_BOUNDS_MS if bound <= bound_ms)
+        return sum(self.latencies[upto:])
+
 
 class TrafficReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``node``: the proxy's ``node.id``. ``total``: of all its HTTP listeners. ``routes``: requests that a route took, by the

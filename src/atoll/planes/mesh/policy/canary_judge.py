@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 import msgspec
 
 from atoll.resources.mesh.canary import CanaryPlan
-from atoll.resources.mesh.traffic import Tally
+from atoll.resources.mesh.traffic import LATENCY_BOUNDS_MS, Tally
 
 HOLD, PROMOTE, ROLL_BACK = "hold", "promote", "roll_back"
 ROLL_BACK_REQUESTS_MIN: Final = 20
@@ -70,11 +70,17 @@ def judge(plan: CanaryPlan, seen: Evidence) -> Verdict:
     return Verdict(PROMOTE, f"{_errors_told(served)}; {whose}: {_errors_told(reference)}")
 
 
-def share_of(name: str, nodes: Iterable[str], share_percent: float) -> tuple[str, ...]:
+def share_of(
+    name: str, nodes: Iterable[str], share_percent: float, busy: Collection[str] = ()
+) -> tuple[str, ...]:
     """Which of ``nodes`` (ids of clients that the change concerns) get it first: the same ones whenever the same are asked
-    about, mostly the same when some come or go; at least one.
+    about, mostly the same when some come or go; at least one. ``busy``: those from which there will be data go before others.
     """
-    ranked = sorted(nodes, key=lambda node: (hashlib.blake2b(f"{name}\0{node}".encode()).digest(), node))
+
+    def rank(node: str) -> tuple[bool, bytes, str]:
+        return node not in busy, hashlib.blake2b(f"{name}\0{node}".encode()).digest(), node
+
+    ranked = sorted(nodes, key=rank)
     return tuple(ranked[: max(1, math.ceil(len(ranked) * share_percent / 100))])
 
 
@@ -102,11 +108,15 @@ def _errors(plan: CanaryPlan, served: Tally, reference: Tally, whose: str) -> st
 def _latency(plan: CanaryPlan, served: Tally, reference: Tally, whose: str) -> str:
     if served.requests < plan.requests_min:
         return ""
-    now, usual = served.latency_ms(LATENCY_SHARE), reference.latency_ms(LATENCY_SHARE)
-    if now is None or usual is None:
+    usual = reference.latency_ms(LATENCY_SHARE)
+    if usual is None or not served.latencies:
         return ""
     most = usual * plan.latency_factor_max + plan.latency_ms_allowed
-    return f"90 % took up to {now:g} ms; {whose}: {usual:g} ms" if now > most else ""
+    bound = next((each for each in LATENCY_BOUNDS_MS if each >= most), math.inf)
+    slow = served.slower_than(bound)
+    if _wilson_lower(slow, served.requests) <= 1 - LATENCY_SHARE:
+        return ""
+    return f"{slow} of {served.requests} requests took over {bound:g} ms; {whose}: 90 % up to {usual:g} ms"
 
 
 def _errors_told(tally: Tally) -> str:

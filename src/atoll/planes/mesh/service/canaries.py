@@ -59,7 +59,7 @@ from atoll.store.term import Term
 ASK = "mesh.canary"
 LOOK_EVERY_S = 1.0
 ASKED_WITHIN_S = 1.0
-REPORTED_S = 5.0
+REPORTED_S = 2.0
 REPORTED_CANARY_S = 1.0
 REPORTS_PER_S = 100.0  # from all proxies, while nothing is tried
 COMPARED_MAX = 50  # other clients that are asked as often as the share
@@ -180,16 +180,20 @@ class Canaries:
             self._tried = canary.name
         sessions = {each.who.id.node: each for each in self._parts.push.sessions()}
         concerned = self._concerned(canary, sessions)
-        wanted = canary_judge.share_of(canary.name, concerned, canary.plan.share_percent) if concerned else ()
+        wanted = self._wanted(canary, concerned) if concerned else ()
         kept = tuple(node for node in self._chosen if node in concerned)
-        added = (node for node in wanted if node not in kept)
-        chosen = (*kept, *added)[: max(len(wanted), len(kept))]
+        added = tuple(node for node in wanted if node not in kept)[: max(0, len(wanted) - len(kept))]
+        chosen = (*kept, *added)
         self._others = tuple(node for node in concerned if node not in chosen)
         if self._stage is None or frozenset(chosen) != self._stage.nodes:
             self._chosen = chosen
             self._stage = Stage(canary.name, _changed_world(canary), frozenset(chosen))
             self._parts.push.stage(self._stage)
         self._mark(canary.name, sessions)
+
+    def _wanted(self, canary: Canary, concerned: Sequence[str]) -> tuple[str, ...]:
+        busy = self._parts.traffic.busy(concerned, [change.document for change in canary.changes])
+        return canary_judge.share_of(canary.name, concerned, canary.plan.share_percent, busy)
 
     def _leave(self) -> None:
         if self._tried:

@@ -81,6 +81,17 @@ class Traffic:
     def before(self, name: str, nodes: Iterable[str]) -> Tally:
         return _sum(mark.before for _, mark in self._marked(name, nodes))
 
+    def busy(self, nodes: Iterable[str], documents: Iterable[str]) -> frozenset[str]:
+        """Those of ``nodes`` that served requests by routes of one of ``documents`` (``Kind/namespace/name``); of whatever
+        version, or by any route where none of them did.
+        """
+        begins = tuple(f"{document}/" for document in documents)
+        known = [(node, self._known[node].newest) for node in nodes if node in self._known]
+        by_them = frozenset(
+            node for node, newest in known if any(route.startswith(begins) for route in newest.routes)
+        )
+        return by_them or frozenset(node for node, newest in known if newest.total.requests)
+
     def by_routes(self, name: str, nodes: Iterable[str], wanted: Iterable[str]) -> int:
         """Requests since, by routes whose name ends with one of ``wanted`` (``@HASH8``)."""
         ends = tuple(wanted)
