@@ -27,6 +27,7 @@ from atoll.host.sidecar import folder as folders
 from atoll.host.sidecar import machine, plan
 from atoll.host.sidecar.bootstrap import Wiring
 from atoll.host.sidecar.folder import Folder
+from atoll.host.sidecar.identity.credentials import NamedCredentials, parse_credential
 from atoll.host.sidecar.identity.sds import SecretServer
 from atoll.host.sidecar.identity.workload import Who, WorkloadIdentity
 from atoll.host.sidecar.plan import Asked, Planned
@@ -71,6 +72,14 @@ def add(commands: Any) -> None:
     )
     gateway.add_argument("--service", default=GATEWAY_NAME, metavar="NAME", help="default: %(default)s")
     _add_client(gateway)
+    gateway.add_argument(
+        "--credential",
+        action="append",
+        default=[],
+        metavar="NAME=CERT,KEY[,CA]",
+        help="PEM files of the certificate, its key and the authority of clients that a Gateway document calls NAME "
+        "(credentialName, certificateRefs); read again when they change; repeatable",
+    )
     _add_proxy(gateway)
     gateway.set_defaults(run=run, program=[])
 
@@ -207,26 +216,35 @@ def run(options: argparse.Namespace) -> int:
 
 async def _run(options: argparse.Namespace, order: Order, instance: InstanceOrder | None) -> int:
     registrar = Registration(_registry(options), instance) if instance is not None else None
+    credentials = [parse_credential(each) for each in getattr(options, "credential", ())]
+    if credentials and options.insecure_xds:
+        text = "--credential is served together with the identity: leave --insecure-xds out, or name files in the Gateway"
+        raise AtollError(Code.INVALID, text)
     log = logs.Log("sidecar").bind(service=options.service)
     clock = BootClock()
 
     def identity(may_ask: Callable[[int], bool]) -> Enrolment:
         secrets = SecretServer(order.folder.sds_socket, may_ask, clock)
         kept = WorkloadIdentity(_who(options, order), mesh_doors, secrets, clock, system_rng())
-        return Enrolment(kept, order.wiring.xds)
+        named = NamedCredentials(credentials, secrets.serve_also)
+        return Enrolment(kept, named, order.wiring.xds)
 
     made = None if options.insecure_xds else identity
     return await Supervisor(order, made, registrar, clock, log).run()
 
 
 class Enrolment:
-    """The workload's identity, as a node of the mesh certifies it; ``nodes``: their xDS ports."""
+    """The workload's identity, as a node of the mesh certifies it, and what a gateway shows to outsiders (``named``).
+    ``nodes``: their xDS ports.
+    """
 
-    def __init__(self, kept: WorkloadIdentity, nodes: Sequence[Address]) -> None:
+    def __init__(self, kept: WorkloadIdentity, named: NamedCredentials, nodes: Sequence[Address]) -> None:
         self._kept = kept
+        self._named = named
         self._nodes = nodes
 
     async def open(self) -> str:
+        await self._named.open()
         await self._kept.open()
         held = self._kept.held
         return held.bundle.control_plane if held is not None else ""
@@ -239,6 +257,7 @@ class Enrolment:
         return await mesh_doors.reports(self._nodes, credentials, held.bundle).report(report)
 
     async def close(self) -> None:
+        await self._named.close()
         await self._kept.close()
 
 

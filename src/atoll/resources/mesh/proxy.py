@@ -18,3 +18,5 @@ MESH_HTTP_ALPNS = (MESH_ALPN, "h2", "http/1.1")
 # Where iptables sends what it captures, in the workload's network namespace; Istio's numbers.
 OUTBOUND_CAPTURE_PORT = 15001
 INBOUND_CAPTURE_PORT = 15006
+
+AUTHORITY_SUFFIX = "-cacert"  # behind a credential's name: whom its clients must be signed by; Istio's

@@ -119,6 +119,16 @@ def public_key_of_private(key: str) -> bytes:
     )
 
 
+def is_pair(chain: str, key: str) -> bool:
+    """Whether ``key``, of whatever kind, is that of the first certificate of ``chain``. Raises INVALID."""
+    try:
+        loaded = serialization.load_pem_private_key(key.encode(), None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise AtollError(Code.INVALID, f"not a private key in PEM without a password: {error}") from error
+    form = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return loaded.public_key().public_bytes(*form) == public_key_of(chain)
+
+
 def split(pem: str) -> list[str]:
     """Each certificate of ``pem`` by itself, spelt anew. Raises INVALID when there is none, or something is none."""
     try:

@@ -67,6 +67,12 @@ def trust(name: str, domains: Mapping[str, str]) -> Secret:
     return _secret(secret_pb2.Secret(name=name, validation_context=context))
 
 
+def authority(name: str, roots: str) -> Secret:
+    """Whom to trust: whoever ``roots`` (PEM) vouch for."""
+    context = common_pb2.CertificateValidationContext(trusted_ca=_inline(roots))
+    return _secret(secret_pb2.Secret(name=name, validation_context=context))
+
+
 class SecretStream:
     """One stream. ``on_request`` takes a request, ``advance`` what the secrets are now; both give the response to send, or
     None. ``refused``: what the client said of the last secrets that it did not take; ``held``: versions that it did.

@@ -38,7 +38,8 @@ class SecretServer:
         self._socket = socket
         self._may_ask = may_ask
         self._log = Log("sds")
-        self._secrets: Mapping[str, Secret] = {}
+        self._own: Mapping[str, Secret] = {}
+        self._others: Mapping[str, Secret] = {}
         self._streams: dict[Call, SecretStream] = {}
         self._answered = loop.Event()
         self._listener: Listener | None = None
@@ -67,10 +68,23 @@ class SecretServer:
         domains = {held.bundle.trust_domain: held.bundle.roots, **held.bundle.foreign}
         pair = secrets.certificate(proxy.IDENTITY_SECRET, held.issued.chain, held.key)
         roots = secrets.trust(proxy.ROOTS_SECRET, domains)
-        self._secrets = {each.name: each for each in (pair, roots)}
-        for call, stream in list(self._streams.items()):
-            self._send(call, stream.advance(self._secrets))
+        self._own = {each.name: each for each in (pair, roots)}
+        self._tell()
         return await self._is_taken(roots)
+
+    def serve_also(self, others: Mapping[str, Secret]) -> None:
+        """Besides the workload's own: what a gateway shows to callers from outside, by name."""
+        self._others = others
+        self._tell()
+
+    @property
+    def _secrets(self) -> Mapping[str, Secret]:
+        return {**self._others, **self._own}
+
+    def _tell(self) -> None:
+        known = self._secrets
+        for call, stream in list(self._streams.items()):
+            self._send(call, stream.advance(known))
 
     async def _is_taken(self, roots: Secret) -> bool:
         try:

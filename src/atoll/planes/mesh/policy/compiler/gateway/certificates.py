@@ -14,9 +14,9 @@ from envoy.config.core.v3 import base_pb2
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, tls_pb2
 
 from atoll.planes.mesh.policy.compiler.security import tls
+from atoll.resources.mesh import proxy
 from atoll.resources.mesh.documents.gateway import ServerTls
 
-AUTHORITY_SUFFIX = "-cacert"
 HTTP_ALPNS = ("h2", "http/1.1")
 _Parameters = common_pb2.TlsParameters
 _VERSIONS = {
@@ -70,7 +70,7 @@ def _ask_clients(common: Any, said: ServerTls) -> None:
         combined = common.combined_validation_context
         combined.default_validation_context.CopyFrom(checked)
         combined.validation_context_sds_secret_config.CopyFrom(
-            tls.secret(said.credentialName + AUTHORITY_SUFFIX)
+            tls.secret(said.credentialName + proxy.AUTHORITY_SUFFIX)
         )
     else:
         checked.trusted_ca.filename = said.caCertificates
