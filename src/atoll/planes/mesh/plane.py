@@ -35,6 +35,7 @@ from atoll.planes.mesh.service.mesh import Mesh
 from atoll.planes.mesh.service.push import Push
 from atoll.planes.mesh.service.sources import Source
 from atoll.planes.mesh.service.sources.registry import RegistrySource
+from atoll.planes.mesh.service.sources.remembered import Remembered
 from atoll.planes.mesh.service.sources.static_file import StaticFile
 from atoll.planes.mesh.service.sources.zookeeper import ZooKeeperSource
 from atoll.planes.mesh.service.traffic import Traffic
@@ -59,6 +60,7 @@ from atoll.store.peers import Peers
 from atoll.store.term import Term
 
 SOCKET_FILE = "mesh.sock"
+SERVICES_FILE = "mesh-services"
 SOCKET_MODE = 0o666
 
 LeaderWork: TypeAlias = Callable[[Term], Coroutine[Any, Any, None]]
@@ -232,7 +234,8 @@ def _choices(settings: Settings) -> Choices:
 def _sources(ground: Ground) -> list[Source]:
     """The one that is named first says what a service is where several know it."""
     settings = ground.settings
-    found: list[Source] = [RegistrySource(ground.store, ground.ephemeral, settings.domain, ground.clock)]
+    registry = RegistrySource(ground.store, ground.ephemeral, settings.domain, ground.clock)
+    found: list[Source] = [Remembered(registry, ground.data / SERVICES_FILE, ground.clock)]
     if settings.services_file:
         found.append(StaticFile(Path(settings.services_file), settings.domain))
     if settings.zookeeper:
