@@ -27,6 +27,9 @@ KEEP_ALIVE_INTERVAL = (
     "10s"  # a control plane that does not answer a ping within KEEP_ALIVE_TIMEOUT is another one's turn
 )
 KEEP_ALIVE_TIMEOUT = "5s"
+RECONNECT = {  # jittered by Envoy; without a bound of its own it would wait 30 s
+    "retry_policy": {"retry_back_off": {"base_interval": "0.2s", "max_interval": "4s"}}
+}
 METRICS_PATH = "/metrics"
 
 _TYPE = "type.googleapis.com/"
@@ -70,7 +73,7 @@ def bootstrap(wiring: Wiring, folder: Folder) -> dict[str, Any]:
                 "api_type": "DELTA_GRPC" if wiring.delta else "GRPC",
                 "transport_api_version": "V3",
                 "set_node_on_first_message_only": True,
-                "grpc_services": [{"envoy_grpc": {"cluster_name": proxy.XDS_CLUSTER}}],
+                "grpc_services": [{"envoy_grpc": {"cluster_name": proxy.XDS_CLUSTER, **RECONNECT}}],
             },
             "cds_config": ads,
             "lds_config": ads,
