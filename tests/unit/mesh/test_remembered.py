@@ -90,7 +90,7 @@ def test_the_next_start_knows_what_was_told_before(tmp_path: Path) -> None:
         running = asyncio.ensure_future(first.run())
         async with asyncio.timeout(10):
             while not path.exists():
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0)
         running.cancel()
         _, heard = await started(Told(service("other", B)), path)
         assert heard == {"other.svc": service("other", B), "shop.svc": service("shop", A, stale=True)}
