@@ -122,7 +122,8 @@ def test_a_route_that_changes_leaves_clusters_and_other_virtual_hosts() -> None:
     changed = virtual("a", "a/v2", "a/v1")
     after = before.with_policies(before.policies.with_changes({changed.key: changed}))
     second = snapshot(after, memo=memo)
-    assert all(second.clusters[name] is one for name, one in first.clusters.items())
+    assert second.clusters is first.clusters
+    assert second.endpoints is first.endpoints
     assert second.routes["http"].version != first.routes["http"].version
     assert memo.misses - misses < 10  # one virtual host, the plan and what is put together; not three of each
 
@@ -426,3 +427,24 @@ def test_a_host_of_documents_alone_is_called_by_its_name_or_its_pattern() -> Non
         "VirtualService/default/wild/0@0badcafe"
     ]
     assert not any(name.startswith("*.default") for name in found)  # its services have it themselves
+
+
+def test_clients_whose_labels_say_what_is_near_do_not_share() -> None:
+    racks = tuple(msgspec.structs.replace(TEN[number], labels={"rack": f"r{number}"}) for number in range(2))
+    policy = {
+        "outlierDetection": {},
+        "loadBalancer": {"localityLbSetting": {"failoverPriority": ["rack"]}},
+    }
+    there = world([service("a", endpoints=racks)], rule("a", policy))
+    memo = Memo()
+    nearest = []
+    for rack in ("r0", "r1"):
+        found = snapshot(there, msgspec.structs.replace(CLIENT, labels={"rack": rack}), memo)
+        groups = assignment(found, named("a.default")).endpoints
+        nearest += [
+            each.endpoint.address.socket_address.address
+            for group in groups
+            if group.priority == 0
+            for each in group.lb_endpoints
+        ]
+    assert nearest == ["10.0.0.0", "10.0.0.1"]

@@ -126,11 +126,23 @@ class Policies:
     ) -> Effective[DestinationRule] | None:
         """Looked for in the client's namespace, then the service's, then the mesh's; in each, one with a selector for
         this client before others, the host itself before wildcards. Several for one host are put together: the policy of
-        the oldest that has one, the subsets of all.
+        the oldest that has one, the subsets of all. The same object as long as no rule changes, unless one has a selector.
         """
         found = self._rule_hosts().find(host)
         if not found:
             return None
+        client_namespace = hosts.namespace_of(client.namespace)
+        if any(each.spec.workloadSelector is not None for each in found):
+            return self._rule_for(found, service_namespace, client)
+        return self._once(  # type: ignore[no-any-return]
+            Kind.DESTINATION_RULE,
+            (host, service_namespace, client_namespace),
+            lambda: self._rule_for(found, service_namespace, client),
+        )
+
+    def _rule_for(
+        self, found: tuple[Document[DestinationRule], ...], service_namespace: str, client: clients.Client
+    ) -> Effective[DestinationRule] | None:
         client_namespace = hosts.namespace_of(client.namespace)
         labels = self.workload(client).labels
         seen = [each for each in found if index.is_visible(each, client_namespace)]

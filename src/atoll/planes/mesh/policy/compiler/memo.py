@@ -27,6 +27,7 @@ class Memo:
     def __init__(self, keys_max: int = _KEYS_MAX) -> None:
         self._keys_max = keys_max
         self._pieces: dict[Hashable, list[tuple[tuple[object, ...], Any]]] = {}
+        self._kept: dict[Hashable, list[Any]] = {}
         self._followed: dict[Hashable, list[tuple[Any, Any]]] = {}
         self._pair: tuple[Mapping[str, object], Mapping[str, object], tuple[str, ...]] | None = None
         self.hits = 0
@@ -61,6 +62,20 @@ class Memo:
         variants.insert(0, (inputs, result))
         del variants[_VARIANTS_MAX:]
         return result
+
+    def kept(self, key: Hashable, value: T) -> T:
+        """The object that was given for ``key`` before and is equal to ``value``; else ``value``. What is made of equal
+        things need not be made again then.
+        """
+        variants = self._kept.setdefault(key, [])
+        for known in variants:
+            if known == value:
+                return cast(T, known)
+        variants.insert(0, value)
+        del variants[_VARIANTS_MAX:]
+        if len(self._kept) > _FOLLOWED_MAX:
+            del self._kept[next(iter(self._kept))]
+        return value
 
     def following(self, key: Hashable, state: S, make: Callable[[tuple[S, T] | None], T]) -> T:
         """What ``make`` gives for ``state``, told the last (state, result) of ``key`` to start from."""

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from atoll.planes.mesh.model import snapshot as snapshots
+from atoll.planes.mesh.model.policies import Effective
 from atoll.planes.mesh.model.snapshot import Resource, Snapshot
 from atoll.planes.mesh.model.world import Face, World
 from atoll.planes.mesh.policy.compiler import names
@@ -69,10 +70,11 @@ def _listeners(world: World, client: Client, plan: Plan) -> Mapping[str, Resourc
 
 class _Keys(msgspec.Struct, frozen=True):
     """Of what a client's outbound side depends on: equal for clients that differ in nothing but what is asked of them,
-    so that they share it. ``caller``: of what single routes depend on.
+    so that they share it. ``caller``: of what single routes depend on; ``place``: single clusters.
     """
 
     caller: bytes
+    place: bytes
     view: bytes
 
 
@@ -80,25 +82,36 @@ def _keys(world: World, client: Client, memo: Memo) -> _Keys:
     told_apart = memo.piece(("told apart",), (world.policies,), lambda: _tells_apart(world))
     labels = (client.labels, client.service) if told_apart else ()
     caller = (scene.namespace_of(client), labels)
+    place = (caller, client.locality, client.capture)
     outbound = [(one.host, one.service_port, one.port, one.path) for one in client.outbound]
-    view = (client.locality, client.capture, client.http_port, client.http_path, outbound, client.uses)
+    view = (place, client.http_port, client.http_path, outbound, client.uses)
     encode = functools.partial(msgspec.msgpack.encode, order="deterministic")
-    return _Keys(encode(caller), encode((caller, view)))
+    return _Keys(encode(caller), encode(place), encode(view))
 
 
 def _tells_apart(world: World) -> bool:
     """Whether some document about callers tells them apart by labels (the label ``app`` is the service)."""
     policies = world.policies
-    return any(
-        one.spec.workloadSelector is not None
-        for kind in (Kind.DESTINATION_RULE, Kind.SIDECAR)
-        for one in policies.of_kind(kind)
-    ) or any(
-        match.sourceLabels
-        for one in policies.of_kind(Kind.VIRTUAL_SERVICE)
-        for rule in (*one.spec.http, *one.spec.tls, *one.spec.tcp)
-        for match in rule.match
+    return (
+        any(one.spec.workloadSelector is not None for one in policies.of_kind(Kind.SIDECAR))
+        or any(_rule_tells_apart(one.spec) for one in policies.of_kind(Kind.DESTINATION_RULE))
+        or any(
+            match.sourceLabels
+            for one in policies.of_kind(Kind.VIRTUAL_SERVICE)
+            for rule in (*one.spec.http, *one.spec.tls, *one.spec.tcp)
+            for match in rule.match
+        )
     )
+
+
+def _rule_tells_apart(rule: DestinationRule) -> bool:
+    said = [rule.trafficPolicy, *(subset.trafficPolicy for subset in rule.subsets)]
+    balancers = [policy.loadBalancer for policy in said if policy is not None]
+    balancers += [
+        port.loadBalancer for policy in said if policy is not None for port in policy.portLevelSettings
+    ]
+    near = [one.localityLbSetting for one in balancers if one is not None]
+    return rule.workloadSelector is not None or any(one is not None and one.failoverPriority for one in near)
 
 
 def _plan(world: World, client: Client, keys: _Keys, memo: Memo) -> Plan:
@@ -121,7 +134,7 @@ def _plan(world: World, client: Client, keys: _Keys, memo: Memo) -> Plan:
     if entered.passes:
         found.append(clusters.passthrough(world.choices))
     problems = [problem for host in virtual for problem in host.problems]
-    made_clusters = by_name(found)
+    made_clusters = memo.kept(("clusters", keys.view), by_name(found))
     made_routes = by_name([*tables, *entered.tables])
     known = Snapshot(made_clusters, assignments.for_targets(targets, world, memo), NONE, made_routes)
     problems += [*entered.problems, *snapshots.check(known)]
@@ -158,16 +171,25 @@ def _holds_some(pattern: str, seen: Iterable[str]) -> bool:
 
 def reached(world: World, client: Client, refs: Iterable[Ref], memo: Memo) -> tuple[Targets, list[Resource]]:
     """The clusters of ``refs``, and what their endpoints are."""
-    wanted = dict.fromkeys(refs)
-    found = [_cluster(world, client, ref, memo) for ref in sorted(wanted) if ref != destinations.MISSING]
-    if destinations.MISSING in wanted:
-        found.append((Target(destinations.MISSING), clusters.missing()))
-    return Targets(tuple(target for target, _ in found)), [one for _, one in found]
+    keys = _keys(world, client, memo)
+    found: list[tuple[Target, Resource]] = []
+    for ref in sorted(dict.fromkeys(refs)):
+        if ref == destinations.MISSING:
+            found.append((Target(ref), clusters.missing()))
+            continue
+        face = world.faces[ref.host]
+        rule = scene.rule_for(world, face, client)
+        make = functools.partial(_cluster, world, client, ref, rule, memo)
+        found.append(memo.piece(("reached", ref, keys.place), (face, world.choices, rule), make))
+    every = memo.kept(("every", keys.view), tuple(target for target, _ in found))
+    targets = memo.piece(("targets", keys.view), (every,), functools.partial(Targets, every))
+    return targets, [one for _, one in found]
 
 
-def _cluster(world: World, client: Client, ref: Ref, memo: Memo) -> tuple[Target, Resource]:
+def _cluster(
+    world: World, client: Client, ref: Ref, rule: Effective[DestinationRule] | None, memo: Memo
+) -> tuple[Target, Resource]:
     face = world.faces[ref.host]
-    rule = scene.rule_for(world, face, client)
     documents, shaped = (rule.documents, rule.names) if rule is not None else ((), ())
     policy = rule.spec.traffic_policy(ref.port, ref.subset) if rule is not None else _NO_POLICY
     target = Target(

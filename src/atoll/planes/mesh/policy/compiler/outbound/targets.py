@@ -65,11 +65,10 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Targets:
-    """Those of ``targets`` that are served by EDS, by host. Compared by identity: a plan that is kept keeps its targets."""
+    """Those that are served by EDS, by host. Compared by identity: what stays as it is keeps its targets."""
 
-    def __init__(self, targets: tuple[Target, ...]) -> None:
+    def __init__(self, every: tuple[Target, ...]) -> None:
         self.by_host: dict[str, list[Target]] = {}
-        for target in targets:
-            if target.found is not Finding.EDS:
-                continue
-            self.by_host.setdefault(target.ref.host, []).append(target)
+        for target in every:
+            if target.found is Finding.EDS:
+                self.by_host.setdefault(target.ref.host, []).append(target)
