@@ -41,35 +41,35 @@ _ENDINGS = (".yaml", ".yml", ".json")
 
 
 def add(commands: Any) -> None:
-    apply = registry.action(commands, "apply", "write policy documents of the mesh", _apply)
-    _files(apply, required=True)
-    _namespace(apply)
-    _judging(apply, "although a service, subset or gateway that they name is not there")
-    mesh_canaries.add_plan(apply)
-    get = registry.action(commands, "get", "show policy documents of the mesh", _get)
-    get.add_argument(
+    parser = registry.action(commands, "apply", "write policy documents of the mesh", apply)
+    _files(parser, required=True)
+    _namespace(parser)
+    _judging(parser, "although a service, subset or gateway that they name is not there")
+    mesh_canaries.add_plan(parser)
+    parser = registry.action(commands, "get", "show policy documents of the mesh", get)
+    parser.add_argument(
         "kind", nargs="?", default="", metavar="KIND", help="as virtualservice or vs; without: all"
     )
-    get.add_argument("name", nargs="?", default="", metavar="NAME", help="one of them, as YAML")
-    get.add_argument(
+    parser.add_argument("name", nargs="?", default="", metavar="NAME", help="one of them, as YAML")
+    parser.add_argument(
         "-o", "--output", choices=("yaml", "json", "table"), help="how; default: a table of many"
     )
-    get.add_argument("--namespace", "-n", default="", metavar="NAME", help="default: all, of one: default")
-    delete = registry.action(commands, "delete", "delete policy documents of the mesh", _delete)
-    delete.add_argument("kind", nargs="?", metavar="KIND", help="as virtualservice or vs")
-    delete.add_argument("names", nargs="*", metavar="NAME", help="of that kind")
-    _files(delete, required=False)
-    _namespace(delete)
-    _judging(delete, "although other documents refer to them")
-    diff = commands.add_parser(
+    parser.add_argument("--namespace", "-n", default="", metavar="NAME", help="default: all, of one: default")
+    parser = registry.action(commands, "delete", "delete policy documents of the mesh", delete)
+    parser.add_argument("kind", nargs="?", metavar="KIND", help="as virtualservice or vs")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="of that kind")
+    _files(parser, required=False)
+    _namespace(parser)
+    _judging(parser, "although other documents refer to them")
+    parser = commands.add_parser(
         "diff",
         help="compare policy documents in files with those of the mesh",
         description="Compare policy documents in files with those of the mesh.",
     )
-    command.add_client(diff)
-    _files(diff, required=True)
-    _namespace(diff)
-    diff.set_defaults(run=_run_diff)
+    command.add_client(parser)
+    _files(parser, required=True)
+    _namespace(parser)
+    parser.set_defaults(run=_run_diff)
 
 
 def _files(parser: argparse.ArgumentParser, *, required: bool) -> None:
@@ -120,7 +120,7 @@ def _found(path: str) -> Iterator[tuple[str, str]]:
 # ----------------------------------------------------------------------------------------------- writing
 
 
-async def _apply(client: Client, options: argparse.Namespace) -> None:
+async def apply(client: Client, options: argparse.Namespace) -> None:
     if options.canary is not None:
         await mesh_canaries.begin(client, files_of(options.file), options)
         return
@@ -128,7 +128,7 @@ async def _apply(client: Client, options: argparse.Namespace) -> None:
     _print_applied(await MeshDocuments(client).apply(order), options)
 
 
-async def _delete(client: Client, options: argparse.Namespace) -> None:
+async def delete(client: Client, options: argparse.Namespace) -> None:
     if bool(options.kind) != bool(options.names):
         raise AtollError(Code.INVALID, "name the documents as KIND NAME [NAME ...], or in files with -f FILE")
     if not options.names and not options.file:
@@ -160,7 +160,7 @@ def _warn(problems: Iterable[Problem]) -> None:
 # ----------------------------------------------------------------------------------------------- looking
 
 
-async def _get(client: Client, options: argparse.Namespace) -> None:
+async def get(client: Client, options: argparse.Namespace) -> None:
     documents = MeshDocuments(client)
     if options.name:
         found = [
@@ -202,10 +202,10 @@ def _state(problems: Sequence[Problem]) -> str:
 
 
 def _run_diff(options: argparse.Namespace) -> int:
-    return int(loop.run(_diff(command.client(options), options)))
+    return int(loop.run(diff(command.client(options), options)))
 
 
-async def _diff(client: Client, options: argparse.Namespace) -> int:
+async def diff(client: Client, options: argparse.Namespace) -> int:
     order = ApplyOrder(files_of(options.file), options.namespace)
     found = await MeshDocuments(client).diff(order)
     if options.json:
