@@ -31,6 +31,7 @@ from atoll.runtime.net import Address
 PORT_MAX = 65_535
 PORTS_MAX = 32
 LOOPBACK = "127.0.0.1"
+CAPTURED = proxy.OUTBOUND_CAPTURE_PORT
 ANY = ("0.0.0.0", "::")
 DEFAULT_NAMESPACE = "default"
 VERSION = "version"
@@ -86,7 +87,7 @@ def plan(asked: Asked, folder: Folder, free_port: Callable[[], int]) -> Planned:
         address=asked.address,
         inbound=inbound,
         outbound=tuple(_outbound(each) for each in asked.outs),
-        http_port=asked.http_port or free_port(),
+        http_port=asked.http_port or (CAPTURED if capture is Capture.REDIRECT else free_port()),
         http_path=str(folder.http_socket) if capture is Capture.UNIX else "",
         uses=tuple(asked.uses) if asked.uses is not None else None,
         has_identity=asked.has_identity,
@@ -241,7 +242,7 @@ def _packets(asked: Asked, client: Client) -> Packets | None:
         uid=asked.user[0],
         inbound=tuple(each.port for each in client.inbound),
         inbound_to=proxy.INBOUND_CAPTURE_PORT,
-        outbound_to=proxy.OUTBOUND_CAPTURE_PORT,
+        outbound_to=client.http_port,
     )
 
 
