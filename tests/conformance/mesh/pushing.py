@@ -24,6 +24,7 @@ from atoll.wire.xds.snapshot import EMPTY, Snapshot, Type
 from tests.waiting import wait_until
 
 ANSWER_WITHIN_S = 15.0
+_REFUSED = (("", "refused"),)  # no resources are that: whatever comes next is sent
 _WILDCARD = (Type.CLUSTER, Type.LISTENER)
 
 
@@ -114,6 +115,7 @@ class AdsServer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
             asked.answered = asked.sent
             if request.HasField("error_detail"):
                 self._refused.append(Refusal(kind, request.error_detail.message))
+                asked.content = _REFUSED
         names = frozenset(request.resource_names)
         if names != asked.names or not asked.sent:
             asked.names = names

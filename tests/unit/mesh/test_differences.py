@@ -64,14 +64,22 @@ def test_a_field_is_told_by_its_path_with_the_documents_behind_it() -> None:
 
 
 def test_endpoints_are_compared_by_address_whatever_their_order() -> None:
+    cluster = made.cluster("a")
     before = made.endpoints("a", ["HEALTHY", "HEALTHY"])
     turned = ClusterLoadAssignment.FromString(before.SerializeToString())
     group = turned.endpoints[0]
     last = group.lb_endpoints.pop()
     group.lb_endpoints.insert(0, last)
-    assert _found([before], [turned]) == []
-    (found,) = _found([before], [made.endpoints("a", ["HEALTHY", "DRAINING"])])
+    assert _found([cluster, before], [cluster, turned]) == []
+    (found,) = _found([cluster, before], [cluster, made.endpoints("a", ["HEALTHY", "DRAINING"])])
     assert (found.path, found.intended, found.actual) == ("10.0.0.1:80.health", "HEALTHY", "DRAINING")
+
+
+def test_endpoints_that_a_cluster_has_itself_are_not_asked_for() -> None:
+    static = made.cluster("inbound|80||", type="STATIC")
+    assert _found([static], [static, made.endpoints("inbound|80||", ["HEALTHY"])]) == []
+    (found,) = _found([made.cluster("a")], [made.cluster("a"), made.endpoints("a", ["HEALTHY"])])
+    assert (found.type, found.resource, found.intended) == ("endpoints", "a", "(absent)")
 
 
 def test_what_the_proxy_hides_makes_no_difference() -> None:

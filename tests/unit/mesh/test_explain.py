@@ -105,7 +105,7 @@ def test_a_request_that_nobody_can_take(
 
 def test_without_a_listener_it_fails_before_everything() -> None:
     found = ask(of_messages([]))
-    assert found.outcome is Outcome.FAILED and "no listener" in found.why
+    assert found.outcome is Outcome.FAILED and "no outbound listener" in found.why
 
 
 def test_shares_are_of_a_hundred_and_a_lost_one_is_a_chance() -> None:
@@ -142,6 +142,16 @@ def test_what_is_done_to_a_request_is_told() -> None:
     found = ask(made.plain(route=route), "/x?q")
     assert (found.timeout_ms, found.path, found.mirrors) == (2000, "/v2/x?q", ("shadow",))
     assert found.retries == "up to 3 times on 5xx, 500 ms a try"
+
+
+def test_a_circuit_breaker_is_a_chance_unless_it_is_without_limit() -> None:
+    def flags(**limits: int) -> list[str]:
+        breaker = made.cluster("a", circuit_breakers={"thresholds": [limits]})
+        rest = [made.listener("outbound_http", made.manager()), made.routes(made.to("a"))]
+        return [each.flags for each in ask(of_messages([breaker, *rest])).chances]
+
+    assert flags(max_requests=10) == ["UO"]
+    assert flags(max_requests=4_294_967_295) == flags() == []
 
 
 def test_redirects_and_answers_of_the_proxy_itself() -> None:

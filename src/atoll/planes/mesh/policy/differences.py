@@ -30,14 +30,26 @@ _ABSENT = "(absent)"
 def differences(intended: Snapshot, dumped: Sequence[dump.Dumped]) -> list[Difference]:
     """At most ``DIFFERENCES_MAX`` of them, in the order of types and names."""
     found: list[Difference] = []
+    asked = _by_eds(dumped)
     for kind in Type:
         actual = {each.name: each for each in dumped if each.type is kind and each.dynamic}
+        if kind is Type.ENDPOINTS:
+            actual = {name: each for name, each in actual.items() if name in asked}
         wanted = intended.of(kind)
         for name in sorted({*wanted, *actual}):
             found.extend(_resource(kind, name, wanted.get(name), actual.get(name)))
             if len(found) >= DIFFERENCES_MAX:
                 return found[:DIFFERENCES_MAX]
     return found
+
+
+def _by_eds(dumped: Sequence[dump.Dumped]) -> frozenset[str]:
+    """Names under which clusters ask for their endpoints; Envoy shows the endpoints of all other clusters as well."""
+    return frozenset(
+        each.body.get("eds_cluster_config", {}).get("service_name") or each.name
+        for each in dumped
+        if each.type is Type.CLUSTER and each.body.get("type") == "EDS"
+    )
 
 
 def _resource(

@@ -25,6 +25,25 @@ from atoll.resources.records import NOTHING
 TlsVersion = Literal["TLS_AUTO", "TLSV1_0", "TLSV1_1", "TLSV1_2", "TLSV1_3"]
 
 
+CipherSuite = Literal[
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "ECDHE-RSA-CHACHA20-POLY1305",
+    "ECDHE-ECDSA-AES128-SHA",
+    "ECDHE-RSA-AES128-SHA",
+    "ECDHE-ECDSA-AES256-SHA",
+    "ECDHE-RSA-AES256-SHA",
+    "AES128-GCM-SHA256",
+    "AES256-GCM-SHA384",
+    "AES128-SHA",
+    "AES256-SHA",
+]
+"""Up to TLS 1.2; those of TLS 1.3 are not chosen."""
+
+
 class ServerPort(Part, frozen=True):
     REFUSED: ClassVar[Mapping[str, str]] = {"targetPort": "it has no effect; leave it out"}
 
@@ -55,7 +74,7 @@ class ServerTls(Part, frozen=True):
     subjectAltNames: tuple[str, ...] = ()
     minProtocolVersion: TlsVersion = "TLS_AUTO"
     maxProtocolVersion: TlsVersion = "TLS_AUTO"
-    cipherSuites: tuple[str, ...] = ()
+    cipherSuites: tuple[CipherSuite, ...] = ()
 
     def faults(self) -> Iterator[Fault]:
         files = [

@@ -10,6 +10,7 @@ import ipaddress
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+import msgspec
 from envoy.config.core.v3.base_pb2 import INBOUND, OUTBOUND
 
 from atoll.planes.mesh.policy.explain.config import Config
@@ -35,7 +36,7 @@ def listener(config: Config, request: Request) -> tuple[Any | None, str]:
         by_host = [one for one in mine if one.name == "outbound_http" or len(mine) == 1]
         if by_host:
             return by_host[0], "outbound HTTP without a port of its own goes by Host"
-        return None, "there is no listener for outbound HTTP that goes by Host; tell the port"
+        return _by_port(mine, msgspec.structs.replace(request, port=_port_of(request)))
     if mine:
         return mine[0], "it is the first of the workload's ports; tell the port for another one"
     return None, "the proxy has no inbound listener"
@@ -46,6 +47,14 @@ def _direction(one: Any) -> int:
         return int(one.traffic_direction)
     named = one.name.startswith(("inbound", "virtual_inbound", "virtualInbound", "gateway"))
     return int(INBOUND if named else OUTBOUND)
+
+
+def _port_of(request: Request) -> int:
+    """Of its URL, which is where a gateway is called at."""
+    _, colon, port = request.host.rpartition(":")
+    if colon and port.isdigit():
+        return int(port)
+    return 443 if request.scheme == "https" else 80
 
 
 def _by_port(mine: list[Any], request: Request) -> tuple[Any | None, str]:

@@ -16,6 +16,7 @@ from atoll.planes.mesh.policy.explain.trail import Trail, document_of
 from atoll.resources.mesh.explanations import Chance, Explanation, Outcome, Stage, Target
 
 _REDIRECTS = {0: 301, 1: 302, 2: 303, 3: 307, 4: 308}
+_UNLIMITED = 4_294_967_295  # how a circuit breaker says that there is none
 _NOT_FOUND = {0: 503, 1: 404, 2: 500}
 
 
@@ -138,7 +139,7 @@ def _breakers(cluster: Any, trail: Trail, documents: tuple[str, ...]) -> None:
         limits = [
             f"{field.name.replace('_', ' ')} {value.value}"
             for field, value in each.ListFields()
-            if field.name.startswith("max_") and hasattr(value, "value")
+            if field.name.startswith("max_") and getattr(value, "value", _UNLIMITED) != _UNLIMITED
         ]
         if limits:
             text = f"the circuit breaker of {cluster.name}: {', '.join(limits)}"

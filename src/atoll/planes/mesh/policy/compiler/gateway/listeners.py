@@ -34,7 +34,6 @@ from atoll.resources.mesh.clients import Client
 from atoll.resources.mesh.services import Protocol
 
 _EVERY = "*"
-_EVERYWHERE = "0.0.0.0"
 
 
 class Context(msgspec.Struct, frozen=True):
@@ -71,7 +70,7 @@ def listener(entries: Sequence[Entry], context: Context) -> Made | None:
     made = [chain for part in parts for chain in part.chains]
     if not made:
         return None
-    bind = first.bind or context.client.address or _EVERYWHERE
+    bind = first.bind or context.client.address or servers.EVERYWHERE
     message = listener_pb2.Listener(
         name=name,
         address=messages.socket_address(bind, servers.listening_port(context.client, first.port)),

@@ -38,8 +38,12 @@ class Spoken(enum.Enum):
     TCP = enum.auto()
 
 
+EVERYWHERE = "0.0.0.0"
+"""Where a gateway listens that was not told."""
+
+
 class Entry(msgspec.Struct, frozen=True):
-    """One server. ``gateway``: ``NAMESPACE/NAME`` of its document, as routes name it; ``name``: unique in the client.
+    """One server. ``bind`` empty: the gateway's own address. ``gateway``: ``NAMESPACE/NAME`` of its document, as routes name it; ``name``: unique in the client.
     ``hosts``: those that it takes, ``*`` or leading ``*`` included. ``routes``: the documents for it, the oldest first.
     """
 
@@ -60,7 +64,9 @@ def of(policies: Policies, client: Client) -> list[Entry]:
     for gateway in policies.gateways(client):
         routes = policies.virtual_services_of(gateway, client)
         for index, server in enumerate(gateway.spec.servers):
-            found.append(_of_istio(gateway, index, server, routes))
+            made = _of_istio(gateway, index, server, routes)
+            own = made.bind == (client.address or EVERYWHERE)
+            found.append(msgspec.structs.replace(made, bind="") if own else made)
     for kubernetes in policies.kubernetes_gateways(client):
         found += [_of_gateway_api(policies, kubernetes, listener) for listener in kubernetes.spec.listeners]
     return found
