@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from atoll.errors import AtollError, Code
 from atoll.planes.mesh.frontends import xds
 from atoll.planes.mesh.frontends.ads import Ads
 from atoll.planes.mesh.frontends.csds import Csds
@@ -29,6 +30,7 @@ from atoll.runtime.grpc_server import GrpcServer
 from atoll.runtime.listener import Listener, listen
 from atoll.runtime.metrics import Metrics
 from atoll.runtime.net import Address
+from atoll.runtime.peer import Peer
 from atoll.wire.xds.snapshot import EMPTY, Snapshot
 
 T = TypeVar("T")
@@ -44,6 +46,7 @@ class XdsServer:
         self, compile: Compile | None = None, rules: Rules | None = None, limits: Limits | None = None
     ) -> None:
         self.snapshot = EMPTY
+        self.unproven: set[str] = set()  # ids of nodes that prove nothing
         self.metrics = Metrics()
         self.port = 0
         self.push: Push
@@ -110,6 +113,10 @@ class XdsServer:
         self.run(self._open(self.port))
         self.change(world_of({}))
 
+    def _prove(self, peer: Peer, node: str) -> None:
+        if node in self.unproven:
+            raise AtollError(Code.DENIED, f"{node} is not who it says")
+
     def _fixed(self, world: World, client: Client) -> Compiled:
         return Compiled(self.snapshot)
 
@@ -117,7 +124,7 @@ class XdsServer:
         clock = BootClock()
         self.push = Push(lambda world, client: self._compile(world, client), clock, self.metrics, self._rules)
         self.loads = Loads(clock, self.metrics)
-        visitors = Visitors(prove=lambda peer, node: None)
+        visitors = Visitors(prove=self._prove)
         ads, csds = Ads(self.push, visitors, clock), Csds(self.push, visitors, lambda peer: True)
         routes = {**ads.routes, **csds.routes, **Lrs(self.loads, visitors, interval_s=0.2).routes}
         grpc = GrpcServer(routes, errors=xds.status_of, clock=clock, limits=self._limits)

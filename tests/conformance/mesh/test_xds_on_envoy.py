@@ -6,6 +6,7 @@ are named by their number in the mesh's specification.
 
 from __future__ import annotations
 
+import functools
 import http.client
 import threading
 import time
@@ -190,19 +191,17 @@ def test_trap_11_a_changed_cluster_is_warm_long_before_envoy_would_give_up(proxy
     for timeout in ("2s", "3s"):
         proxy.serve(cluster("a", connect_timeout=timeout))
         proxy.wait_synced()
-        active = proxy.envoy.admin.wait(
-            lambda admin, wanted=timeout: [
-                each
-                for each in admin.config_dump("dynamic_active_clusters")["configs"]
-                if each["cluster"]["name"] == "a" and each["cluster"]["connect_timeout"] == wanted
-            ],
-            "the cluster in use",
-            WITHIN_S,
-        )
-        assert active
+        wait_until(functools.partial(has_timeout, proxy, timeout), WITHIN_S, "the cluster in use")
         assert proxy.get() == (200, "one")
     assert time.monotonic() - began_s < FETCH_TIMEOUT_S / 2
     assert proxy.envoy.admin.stat("cluster.a.init_fetch_timeout") == 0
+
+
+def has_timeout(proxy: Proxy, timeout: str) -> bool:
+    """Whether cluster ``a`` is in use as it was changed."""
+    active = proxy.envoy.admin.config_dump("dynamic_active_clusters")["configs"]
+    found = {each["cluster"]["name"]: each["cluster"]["connect_timeout"] for each in active}
+    return found["a"] == timeout
 
 
 def test_trap_16_loads_are_reported_on_a_stream_of_their_own(proxy: Proxy) -> None:
