@@ -201,7 +201,7 @@ def has_timeout(proxy: Proxy, timeout: str) -> bool:
     """Whether cluster ``a`` is in use as it was changed."""
     active = proxy.envoy.admin.config_dump("dynamic_active_clusters")["configs"]
     found = {each["cluster"]["name"]: each["cluster"]["connect_timeout"] for each in active}
-    return found["a"] == timeout
+    return bool(found["a"] == timeout)
 
 
 def test_trap_16_loads_are_reported_on_a_stream_of_their_own(proxy: Proxy) -> None:
