@@ -1,8 +1,8 @@
 """The tutorials and how-to guides, carried out: every ``$`` line of their console blocks, in one shell, as a reader would.
 
 Rule: what a tutorial shows below a command must be printed by it, in that order; ``…`` stands for anything, and a
-line that is ``…`` alone for any lines. A Python block whose first line is ``# NAME.py`` is a file that is there. Only
-the ports differ: free ones instead of the defaults.
+line that is ``…`` alone for any lines. A block of Python or YAML whose first line is ``# NAME`` is a file that is there.
+Only the ports differ: free ones instead of the defaults.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ PAGES = (
     "tutorials/lead-demo.md",
     "tutorials/registry.md",
     "tutorials/migrate-from-nacos.md",
+    "tutorials/mesh.md",
     "how-to/elect-from-python.md",
     "how-to/back-up-a-store.md",
     "how-to/observe-a-node.md",
@@ -142,8 +143,10 @@ def test_the_page_works_as_written(name: str, tmp_path: Path, foreign_python: Ca
     for program, arguments in (("atoll", "-m atoll"), ("python", "")):
         (programs / program).write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments} "$@"\n')
         (programs / program).chmod(0o755)
-    offset, (web,) = free_offset(), free_ports(1)
-    ports = {port: str(int(port) + offset) for port in ("2379", "7070", "8848")} | {"8000": str(web)}
+    own = ("8000", "9081", "9082", "15001")
+    offset, free = free_offset(), map(str, free_ports(len(own)))
+    ports = {port: str(int(port) + offset) for port in ("2379", "7070", "8848")}
+    ports |= dict(zip(own, free, strict=True))
     environment = clean_environment() | {
         "PATH": f"{programs}:{os.environ['PATH']}",
         "HOME": str(tmp_path),
@@ -174,8 +177,9 @@ def _database(stack: contextlib.ExitStack, folder: Path) -> int:
 
 def carry_out(text: str, folder: Path, environment: dict[str, str]) -> None:
     """Every command of a page, with the page's programs in ``folder``."""
-    for file, program in re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
-        (folder / file).write_text(program)
+    named = r"^```(?:python|yaml)\n# (\w+\.(?:py|yaml))\n(.*?)^```"
+    for file, content in re.findall(named, text, re.DOTALL | re.MULTILINE):
+        (folder / file).write_text(content)
     shell = Shell(folder, environment)
     try:
         for command, shown in steps(text):

@@ -1,4 +1,5 @@
-"""``atoll mesh certificate``: keeps a workload's key, certificate and roots in files, for who has no Envoy beside it.
+"""``atoll mesh certificate``: keeps a workload's key, certificate and roots in files, for who has no Envoy beside it, and
+writes gRPC's bootstrap beside them (``GRPC_XDS_BOOTSTRAP``).
 
 Rule: it runs as long as the workload does; what it wrote stays in force without it until the certificate ends.
 """
@@ -15,10 +16,16 @@ import msgspec
 
 from atoll.cli import command, mesh_identity, registry
 from atoll.client import mesh_doors
+from atoll.host.sidecar import grpc_bootstrap, plan
+from atoll.host.sidecar.bootstrap import Wiring
+from atoll.host.sidecar.folder import Folder
 from atoll.host.sidecar.identity.files import CredentialFiles
 from atoll.host.sidecar.identity.workload import Who, WorkloadIdentity
-from atoll.resources.mesh import join_token
-from atoll.runtime import logs, loop
+from atoll.host.sidecar.plan import Asked
+from atoll.resources.mesh import join_token, proxyless
+from atoll.resources.mesh.clients import Kind
+from atoll.resources.mesh.services import Locality
+from atoll.runtime import disk, logs, loop
 from atoll.runtime.clock import BootClock
 from atoll.runtime.net import parse_address
 from atoll.runtime.rng import system_rng
@@ -29,7 +36,7 @@ XDS_VARIABLE = "ATOLL_XDS"
 
 
 def add(actions: Any) -> None:
-    text = "keep a workload's certificate in files, for proxyless gRPC"
+    text = "keep a workload's certificate and bootstrap in files, for proxyless gRPC"
     parser = actions.add_parser("certificate", help=text, description=text.capitalize() + ".")
     option = parser.add_argument
     option("--service", required=True, metavar="NAME", help="whose certificate")
@@ -50,6 +57,19 @@ def add(actions: Any) -> None:
         metavar="S",
         help="how long a certificate lives; default: the node's",
     )
+    option(
+        "--port",
+        action="append",
+        default=[],
+        type=int,
+        metavar="N",
+        help="a port that it serves gRPC at; repeatable",
+    )
+    option("--version", default="", metavar="V", help="its label `version`")
+    option("--label", action="append", default=[], metavar="NAME=VALUE", help="a further label; repeatable")
+    option("--region", default="", metavar="NAME", help="the region it runs in")
+    option("--zone", default="", metavar="NAME", help="the zone it runs in")
+    option("--sub-zone", default="", metavar="NAME", help="the sub-zone it runs in")
     option("--log-level", choices=list(logs.LEVELS), default="info", help="default: %(default)s")
     command.add_client(parser)
     parser.set_defaults(run=run)
@@ -67,11 +87,31 @@ async def _run(options: argparse.Namespace) -> None:
     identity = WorkloadIdentity(who(options), mesh_doors, files, clock, system_rng())
     try:
         await identity.open(files.load())
+        write_bootstrap(options)
         if not options.once:
             with Signals() as signals:
                 await signals.next()
     finally:
         await identity.close()
+
+
+def write_bootstrap(options: argparse.Namespace) -> None:
+    """Beside the certificate."""
+    asked = Asked(
+        kind=Kind.GRPC,
+        service=options.service,
+        namespace=options.namespace,
+        version=options.version,
+        labels=options.label,
+        ports=[f"{number}:{number}/grpc" for number in options.port],
+        locality=Locality(options.region, options.zone, options.sub_zone),
+    )
+    wanted = who(options)
+    folder = Path(options.out).absolute()
+    planned = plan.plan(asked, Folder(folder), lambda: 0)
+    client = msgspec.structs.replace(planned.client, extensions=frozenset({proxyless.CERTIFICATES}))
+    wiring = Wiring(client=client, instance=wanted.instance, xds=wanted.nodes)
+    disk.write_private_file(folder / grpc_bootstrap.FILE, grpc_bootstrap.bootstrap(wiring, folder))
 
 
 def who(options: argparse.Namespace) -> Who:

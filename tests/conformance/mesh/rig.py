@@ -24,6 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
+from atoll.resources.mesh import proxyless
 from tests.peers import envoy
 from tests.peers.envoy import Envoy
 
@@ -137,8 +138,11 @@ def grpc_bootstrap(xds_port: int, node: Mapping[str, Any]) -> dict[str, Any]:
         "channel_creds": [{"type": "insecure"}],
         "server_features": ["xds_v3"],
     }
-    template = "grpc/server?xds.resource.listening_address=%s"
-    return {"xds_servers": [server], "node": dict(node), "server_listener_resource_name_template": template}
+    return {
+        "xds_servers": [server],
+        "node": dict(node),
+        "server_listener_resource_name_template": proxyless.SERVER,
+    }
 
 
 class GrpcCaller:

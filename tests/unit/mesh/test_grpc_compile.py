@@ -23,11 +23,12 @@ from atoll.planes.mesh.model.policies import Policies
 from atoll.planes.mesh.model.snapshot import check
 from atoll.planes.mesh.model.world import Choices, World, world_of
 from atoll.planes.mesh.policy.compiler import Memo, compile, http, messages
-from atoll.planes.mesh.policy.compiler.grpc import CERTIFICATES, clusters, listeners, routes, servers
+from atoll.planes.mesh.policy.compiler.grpc import clusters, listeners, routes, servers
 from atoll.planes.mesh.policy.compiler.grpc.differences import Differs
 from atoll.planes.mesh.policy.compiler.security import authorization, called, tls
 from atoll.resources.mesh.clients import Client, Inbound, Kind
 from atoll.resources.mesh.documents.kinds import Kind as DocumentKind
+from atoll.resources.mesh.proxyless import CERTIFICATES, PROVIDER, SERVER
 from atoll.resources.mesh.services import Endpoint, MeshService, Port, Protocol
 from atoll.wire.xds.snapshot import Type, resource
 from tests.conformance.mesh.documents import document
@@ -230,7 +231,7 @@ def test_the_meshs_tls_by_endpoint(
         context = tls_pb2.UpstreamTlsContext.FromString(found.transport_socket.typed_config.value)
         common = context.common_tls_context
         checked = common.combined_validation_context.default_validation_context
-        assert common.tls_certificate_provider_instance.instance_name == clusters.PROVIDER
+        assert common.tls_certificate_provider_instance.instance_name == PROVIDER
         assert [each.exact for each in checked.match_subject_alt_names] == [
             "spiffe://cluster.local/ns/default/sa/reviews"
         ]
@@ -331,7 +332,7 @@ def test_only_strict_is_tls_on_a_server(mode: str, certificates: bool, secure: b
     extensions = frozenset({CERTIFICATES} if certificates else ())
     server = Client(Kind.GRPC, "reviews", "default", inbound=(Inbound(9080, 9080),), extensions=extensions)
     compiled = compile(world().with_policies(Policies([said])), server, Memo())
-    found = listener_pb2.Listener.FromString(compiled.snapshot.listeners[listeners.SERVER % "[::]:9080"].body)
+    found = listener_pb2.Listener.FromString(compiled.snapshot.listeners[SERVER % "[::]:9080"].body)
     assert found.address.socket_address.address == "::"
     assert found.filter_chains[0].HasField("transport_socket") is secure
     differs = (mode, certificates) in (("STRICT", False), ("PERMISSIVE", True))

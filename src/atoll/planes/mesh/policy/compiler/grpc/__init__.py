@@ -26,11 +26,9 @@ from atoll.planes.mesh.policy.compiler.outbound.planning import Plan
 from atoll.planes.mesh.policy.compiler.outbound.targets import Targets
 from atoll.planes.mesh.policy.compiler.parts import Parts, by_name
 from atoll.planes.mesh.policy.compiler.routing.virtual_hosts import VirtualHost
+from atoll.resources.mesh import proxyless
 from atoll.resources.mesh.clients import Client
 from atoll.wire.xds.snapshot import Resource, Type
-
-CERTIFICATES = "certificates"
-"""Among a client's ``extensions``: its bootstrap has the certificate provider ``clusters.PROVIDER``."""
 
 
 class _Called(msgspec.Struct, frozen=True):
@@ -54,7 +52,7 @@ class _Narrow(msgspec.Struct, frozen=True):
 
 def parts_for(world: World, client: Client, memo: Memo) -> tuple[Parts, Parts]:
     """What it calls, and what it serves."""
-    certificates = CERTIFICATES in client.extensions
+    certificates = proxyless.CERTIFICATES in client.extensions
     served = servers.parts_for(world, client, certificates, memo)
     return _calls(world, client, certificates, memo), served
 

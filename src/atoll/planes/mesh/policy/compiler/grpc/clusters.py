@@ -1,6 +1,6 @@
 """Clusters for gRPC: a sidecar's cluster, narrowed; and load assignments where gRPC would refuse a sidecar's.
 
-Rule: as ``routes``. gRPC has no SDS: certificates come from the providers of its bootstrap, under the name ``PROVIDER``;
+Rule: as ``routes``. gRPC has no SDS: certificates come from the providers of its bootstrap, under the name ``proxyless.PROVIDER``;
 and a cluster is TLS as a whole or not at all, where a sidecar decides for each endpoint.
 """
 
@@ -17,11 +17,8 @@ from envoy.extensions.transport_sockets.tls.v3 import common_pb2, tls_pb2
 from atoll.planes.mesh.policy.compiler import messages
 from atoll.planes.mesh.policy.compiler.grpc.differences import Differs
 from atoll.planes.mesh.policy.compiler.security import tls
-from atoll.resources.mesh import proxy
+from atoll.resources.mesh import proxy, proxyless
 from atoll.wire.xds.snapshot import Resource, Type
-
-PROVIDER = "default"
-"""The certificate provider instance that every proxyless bootstrap of Atoll's has."""
 
 _Cluster = cluster_pb2.Cluster
 _ALL_FAILED_PERCENT = 99  # gRPC ejects what failed more than so many of a hundred calls
@@ -161,7 +158,7 @@ def _ejection(wide: Any, found: list[Differs]) -> Any:
 
 
 def _mesh_tls(wide: Any) -> Any:
-    provided = common_pb2.CertificateProviderPluginInstance(instance_name=PROVIDER)
+    provided = common_pb2.CertificateProviderPluginInstance(instance_name=proxyless.PROVIDER)
     combined = wide.common_tls_context.combined_validation_context.default_validation_context
     checked = common_pb2.CertificateValidationContext(
         ca_certificate_provider_instance=provided,

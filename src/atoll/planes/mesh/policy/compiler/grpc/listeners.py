@@ -3,7 +3,7 @@
 Rule: an application dials ``xds:///NAME`` and asks for the listener NAME, exactly as it was written; so every spelling of a
 service's name is a listener, all of them with the routes of the same service. gRPC refuses a listener without a router.
 
-A gRPC server asks by the address that it listens at, filled into the template of its bootstrap (``SERVER``).
+A gRPC server asks by the address that it listens at, filled into the template of its bootstrap (``proxyless.SERVER``).
 """
 
 from __future__ import annotations
@@ -20,12 +20,9 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, tls_pb2
 
 from atoll.planes.mesh.policy.compiler import http, messages
-from atoll.planes.mesh.policy.compiler.grpc.clusters import PROVIDER
 from atoll.planes.mesh.policy.compiler.security import tls
+from atoll.resources.mesh import proxyless
 from atoll.wire.xds.snapshot import Resource, Type
-
-SERVER = "grpc/server?xds.resource.listening_address=%s"
-"""``server_listener_resource_name_template`` of a proxyless bootstrap."""
 
 
 def client(name: str, routes: str) -> Resource:
@@ -57,7 +54,7 @@ def server(
     if secure:
         chain.transport_socket.CopyFrom(_mesh_tls())
     message = listener_pb2.Listener(
-        name=SERVER % f"{address}:{port}",
+        name=proxyless.SERVER % f"{address}:{port}",
         address=messages.socket_address(address.strip("[]"), port),
         filter_chains=[chain],
     )
@@ -74,7 +71,7 @@ def _serves_everything() -> Any:
 
 
 def _mesh_tls() -> Any:
-    provided = common_pb2.CertificateProviderPluginInstance(instance_name=PROVIDER)
+    provided = common_pb2.CertificateProviderPluginInstance(instance_name=proxyless.PROVIDER)
     common = tls_pb2.CommonTlsContext(
         tls_certificate_provider_instance=provided,
         validation_context=common_pb2.CertificateValidationContext(ca_certificate_provider_instance=provided),
