@@ -207,7 +207,15 @@ class Node:
             http = Http1Server(face.http, self.clock, limits=face.http_limits)
         if grpc is None:
             return None, http
-        return GrpcServer(grpc.routes, errors=grpc.errors, clock=self.clock, limits=grpc.limits), http
+        bounded = face.tls is not None
+        server = GrpcServer(
+            grpc.routes,
+            errors=grpc.errors,
+            clock=self.clock,
+            limits=grpc.limits,
+            ends_with_certificate=bounded,
+        )
+        return server, http
 
     def _open(
         self,

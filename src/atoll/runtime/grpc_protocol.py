@@ -37,6 +37,7 @@ _UNKNOWN_METHOD = "unknown"  # in the statistics: a label that clients cannot mu
 _DRAIN_PING = b"atolldrn"
 _ALIVE_PING = b"atollliv"
 _LEAVE_PING_S_MAX = 1.0
+_CERTIFICATE_LOOK_S_MAX = 60.0
 
 
 class Http2Protocol(asyncio.Protocol):
@@ -58,6 +59,7 @@ class Http2Protocol(asyncio.Protocol):
         self._fresh: list[Call] = []  # calls of this read; those that are not answered at once get a timer
         self._read_s = 0.0  # when the last bytes came
         self._timer: asyncio.TimerHandle | None = None
+        self._certificate_timer: asyncio.TimerHandle | None = None
 
     # ----------------------------------------------------------------------------------- from the transport
 
@@ -83,6 +85,8 @@ class Http2Protocol(asyncio.Protocol):
         self._read_s = server.clock.now_s()
         self._pinged_s = self._read_s
         self._timer = loop.call_later(server.limits.handshake_s_max, self._on_handshake_late)
+        if server.ends_with_certificate and self._link.peer.certificate_ends_s:
+            self._on_certificate_timer()
         self._flush()
 
     def data_received(self, data: bytes) -> None:
@@ -113,8 +117,9 @@ class Http2Protocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._certificate_timer):
+            if timer is not None:
+                timer.cancel()
         for call in list(self._link.calls.values()):
             call.cancel(Status.CANCELLED)
         self._link.stats.connections_closed += 1
@@ -317,6 +322,17 @@ class Http2Protocol(asyncio.Protocol):
     def _on_stall(self) -> None:
         self._link.operator_log.warning("HTTP/2 peer takes in nothing", peer=self._link.peer.address)
         self._transport.abort()
+
+    def _on_certificate_timer(self) -> None:
+        """A stream without an end must not outlive what it was let in by; its client comes again with a newer one."""
+        link = self._link
+        left_s = link.peer.certificate_ends_s - link.clock.wall_s()
+        if left_s > 0:
+            delay_s = min(left_s, _CERTIFICATE_LOOK_S_MAX)  # the wall clock may be set meanwhile
+            self._certificate_timer = link.loop.call_later(delay_s, self._on_certificate_timer)
+            return
+        link.operator_log.info("the certificate of a connection is over", peer=link.peer.address)
+        self.cut()
 
     def _on_leave_late(self) -> None:
         """The peer did not answer the ping of the announcement; it has had time enough."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
+import grpc
+import grpc.aio
 import msgspec
 import pytest
 
@@ -18,15 +22,19 @@ from atoll.resources.mesh.authority_api import (
     TrustOrder,
     UserOrder,
 )
-from atoll.runtime import keys, tls
+from atoll.runtime import keys, loop, tls
 from atoll.runtime.clock import BootClock
+from atoll.runtime.grpc_call import Call
+from atoll.runtime.grpc_server import GrpcServer, streaming
 from atoll.runtime.http_api import application
 from atoll.runtime.http_client import Trust
 from atoll.runtime.http_guard import Gate
+from atoll.runtime.listener import listen
 from atoll.runtime.logs import Log
 from atoll.runtime.net import Address
 from atoll.runtime.peer import Peer
 from atoll.runtime.tls import Credentials
+from atoll.wire.grpc.status import Status
 from atoll.wire.x509 import authorities, certificates, requests
 from atoll.wire.x509.authorities import Stamp
 from atoll.wire.x509.certificates import Issuer, Profile
@@ -137,3 +145,45 @@ def test_an_xds_client_is_who_its_certificate_says_and_only_while_that_is_in_for
             node.authority.admit(peer, "sidecar~reviews.default~1")
 
     run(scenario)
+
+
+def test_a_stream_does_not_outlive_the_certificate_that_it_was_let_in_by() -> None:
+    async def scenario(mesh: Mesh) -> None:
+        node = await mesh.start()
+        issuer, bundle = node.opened.intermediate.issuer(), node.authority.issuing.bundle()
+        key = keys.new_private_key()
+        profile = Profile(keys.new_serial(), mesh.clock.wall_s(), 2.0, uri=REVIEWS)
+        leaf = certificates.sign(issuer, requests.private_key(key).public_key(), profile)
+        seen: list[Peer] = []
+
+        async def serve(call: Call) -> None:
+            seen.append(call.peer)
+            call.send_headers()
+            async for _ in call.messages():
+                continue
+
+        server = GrpcServer(
+            {"/p.S/M": streaming(serve)},
+            errors=lambda error: (Status.UNKNOWN, error.message),
+            clock=mesh.clock,
+            ends_with_certificate=True,
+        )
+        listener = listen(Address("127.0.0.1", 0), "--listen", grpc=server, tls=node.authority.server.tls)
+        node.listeners.append(listener)
+        secure = grpc.ssl_channel_credentials(
+            bundle.roots.encode(), key.encode(), (leaf + issuer.certificate).encode()
+        )
+        async with grpc.aio.secure_channel(f"localhost:{listener.address.port}", secure) as channel:
+            call = channel.stream_stream("/p.S/M")(_open_stream())
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await call.read()
+        assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert [peer.spiffe_id for peer in seen] == [REVIEWS]
+        assert mesh.clock.wall_s() >= seen[0].certificate_ends_s
+
+    run(scenario)
+
+
+async def _open_stream() -> AsyncIterator[bytes]:
+    yield b""
+    await loop.Event().wait()
