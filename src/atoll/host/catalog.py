@@ -343,7 +343,7 @@ async def _mesh(context: Context) -> Started:
         "xds",
         "xDS",
         ("listen_xds",),
-        GrpcFace(opened.xds, plane.XDS_ERRORS, GrpcLimits()),
+        GrpcFace(opened.xds, plane.XDS_ERRORS, GrpcLimits(ends_with_certificate=True)),
         http=opened.workloads,
         tls=opened.tls,
         only_tls=not context.settings.mesh_insecure_xds,

@@ -207,15 +207,7 @@ class Node:
             http = Http1Server(face.http, self.clock, limits=face.http_limits)
         if grpc is None:
             return None, http
-        bounded = face.tls is not None
-        server = GrpcServer(
-            grpc.routes,
-            errors=grpc.errors,
-            clock=self.clock,
-            limits=grpc.limits,
-            ends_with_certificate=bounded,
-        )
-        return server, http
+        return GrpcServer(grpc.routes, errors=grpc.errors, clock=self.clock, limits=grpc.limits), http
 
     def _open(
         self,

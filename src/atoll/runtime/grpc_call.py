@@ -50,6 +50,7 @@ class Limits(msgspec.Struct, frozen=True):
     whole included; the call that goes beyond gets RESOURCE_EXHAUSTED.
     ``handshake_s_max``: from accept to the client's first SETTINGS. ``keepalive_*``: our own pings to a peer
     that is silent. ``write_stall_s_max``: how long a peer may take in nothing of what waits for it.
+    ``ends_with_certificate``: a connection is cut when the certificate that its client showed is over.
     """
 
     http2: http2_limits.Limits = http2_limits.Limits()
@@ -61,6 +62,7 @@ class Limits(msgspec.Struct, frozen=True):
     keepalive_interval_s: float = 7_200.0
     keepalive_timeout_s: float = 20.0
     write_stall_s_max: float = 120.0
+    ends_with_certificate: bool = False
 
 
 class Stats:

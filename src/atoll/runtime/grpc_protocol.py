@@ -85,7 +85,7 @@ class Http2Protocol(asyncio.Protocol):
         self._read_s = server.clock.now_s()
         self._pinged_s = self._read_s
         self._timer = loop.call_later(server.limits.handshake_s_max, self._on_handshake_late)
-        if server.ends_with_certificate and self._link.peer.certificate_ends_s:
+        if server.limits.ends_with_certificate and self._link.peer.certificate_ends_s:
             self._on_certificate_timer()
         self._flush()
 

@@ -72,15 +72,12 @@ class GrpcServer:
         clock: Clock,
         limits: Limits | None = None,
         log: Log | None = None,
-        ends_with_certificate: bool = False,
     ) -> None:
-        """``ends_with_certificate``: a connection is cut when the certificate that its client showed is over."""
         self.routes = dict(routes)
         self.errors = errors
         self.clock = clock
         self.limits = limits or Limits()
         self.log = log or Log("grpc")
-        self.ends_with_certificate = ends_with_certificate
         self.stats = Stats()
         self._connection_ids = itertools.count(1)
 

@@ -24,7 +24,7 @@ from atoll.resources.mesh.authority_api import (
 )
 from atoll.runtime import keys, loop, tls
 from atoll.runtime.clock import BootClock
-from atoll.runtime.grpc_call import Call
+from atoll.runtime.grpc_call import Call, Limits
 from atoll.runtime.grpc_server import GrpcServer, streaming
 from atoll.runtime.http_api import application
 from atoll.runtime.http_client import Trust
@@ -166,7 +166,7 @@ def test_a_stream_does_not_outlive_the_certificate_that_it_was_let_in_by() -> No
             {"/p.S/M": streaming(serve)},
             errors=lambda error: (Status.UNKNOWN, error.message),
             clock=mesh.clock,
-            ends_with_certificate=True,
+            limits=Limits(ends_with_certificate=True),
         )
         listener = listen(Address("127.0.0.1", 0), "--listen", grpc=server, tls=node.authority.server.tls)
         node.listeners.append(listener)
