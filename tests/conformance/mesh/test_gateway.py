@@ -137,7 +137,7 @@ def documents(gateway: dict[str, Any]) -> list[Document[Any]]:
         document(Kind.HTTP_ROUTE, "exact", route("plain", ["one.example"], path_rule("/", "shop"))),
         document(Kind.HTTP_ROUTE, "paths", route("wild", ["x.api.example"], path_rule("/deep", "shop"))),
         document(Kind.HTTP_ROUTE, "secure", route("secure", [], path_rule("/", "shop"))),
-        virtual("guarded", ["guarded.example"], http=[to("shop")]),
+        virtual("guarded", ["guarded.example"], http=[{**to("shop"), "corsPolicy": cors}]),
         document(Kind.AUTHORIZATION_POLICY, "private", {**chosen, **private}),
         document(Kind.LOCAL_RATE_LIMIT, "slow", {**chosen, "limits": [slow]}),
         document(
@@ -272,3 +272,14 @@ def test_what_is_in_force_for_the_gateway_is_asked_there(outside: Outside) -> No
     got = [ask("guarded", "guarded.example", path).status for path in ("/", "/private/x", "/slow", "/slow")]
     assert got == [200, 403, 200, 429]
     assert ask("http", "shop.example", "/private/x").status == 200
+
+
+def test_a_preflight_needs_no_token(outside: Outside) -> None:
+    asked = {
+        "origin": "https://page.example",
+        "access-control-request-method": "GET",
+        "host": "guarded.example",
+    }
+    got = fixed.get(PORTS["guarded"], "/private/x", asked, method="OPTIONS")
+    assert got.status == 200
+    assert fixed.get(PORTS["guarded"], "/private/x", {"host": "guarded.example"}).status == 403
