@@ -34,7 +34,9 @@ class Outside:
     """What a caller from outside has."""
 
     trusting: ssl.SSLContext
-    known: ssl.SSLContext
+    known: ssl.SSLContext  # by the name that one server asks for
+    other: ssl.SSLContext  # by another name
+    stranger: ssl.SSLContext  # certified by somebody else
     folder: Path
 
 
@@ -64,7 +66,14 @@ def servers(folder: Path, site: Identity, authority: Authority) -> list[dict[str
         server("http", "HTTP", ["secure.example"], {"httpsRedirect": True}),
         server("guarded", "HTTP", ["guarded.example"]),
         server("https", "HTTPS", ["secure.example"], {**files, "mode": "SIMPLE"}),
-        server("https", "HTTPS", ["mutual.example"], mutual),
+        server("https", "HTTPS", ["mutual.example"], {**files, "mode": "MUTUAL", "caCertificates": ca}),
+        server("https", "HTTPS", ["named.example"], mutual),
+        server(
+            "https",
+            "HTTPS",
+            ["optional.example"],
+            {**mutual, "mode": "OPTIONAL_MUTUAL", "subjectAltNames": []},
+        ),
         server("tcp", "TCP", ["*"]),
         server("passed", "TLS", ["*.own.example"], {"mode": "PASSTHROUGH"}),
         server(
@@ -129,7 +138,7 @@ def documents(gateway: dict[str, Any]) -> list[Document[Any]]:
         virtual("thief", ["admin.example"], http=[to("shop")]),
         virtual("admin", ["admin.example"], "prod", http=[to("admin")]),
         virtual("secure", ["secure.example"], http=[to("shop")]),
-        virtual("mutual", ["mutual.example"], http=[to("shop")]),
+        virtual("mutual", ["mutual.example", "named.example", "optional.example"], http=[to("shop")]),
         virtual("stream", ["*"], tcp=[{"match": [{"port": PORTS["tcp"]}], **to("shop", 9000)}]),
         virtual("passed", ["a.own.example"], tls=[sni]),
         virtual("ended", ["ended.example"], tcp=[{"match": [{"port": PORTS["ended"]}], **to("shop", 9000)}]),
@@ -153,7 +162,7 @@ def documents(gateway: dict[str, Any]) -> list[Document[Any]]:
 def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
     folder, authority = tmp_path_factory.mktemp("gateway"), Authority()
     PORTS.update(zip(NAMES, free_pairs(len(NAMES), 1), strict=True))
-    site = authority.issue(dns=("secure.example", "mutual.example", "ended.example"))
+    site = authority.issue(dns=("*.example",))
     own = fixed.server_context(folder, authority.issue(dns=("a.own.example",)))
 
     def serve_own_tls(connection: Any) -> None:
@@ -182,7 +191,9 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
             trusting = client_context(folder, authority, None)
             trusting.check_hostname = True
             known = client_context(folder, authority, authority.issue(dns=("known.example",)))
-            yield Outside(trusting, known, folder)
+            other = client_context(folder, authority, authority.issue(dns=("other.example",)))
+            stranger = client_context(folder, authority, Authority("x").issue(dns=("known.example",)))
+            yield Outside(trusting, known, other, stranger, folder)
 
 
 def ask(port: str, host: str, path: str = "/", **headers: str) -> fixed.Got:
@@ -234,9 +245,18 @@ def test_tls_ends_at_the_gateway_by_server_name(outside: Outside) -> None:
     assert https("nobody.example", outside.trusting).status == 0
 
 
-def test_a_client_certificate_is_asked_for_where_the_server_says_so(outside: Outside, tmp_path: Path) -> None:
-    assert https("mutual.example", outside.known).echo["backend"] == "shop"
-    assert https("mutual.example", outside.trusting).status == 0
+def test_a_client_certificate_is_asked_for_where_the_server_says_so(outside: Outside) -> None:
+    callers = (outside.trusting, outside.known, outside.other, outside.stranger)
+    got = {
+        host: [https(f"{host}.example", caller).status for caller in callers]
+        for host in ("secure", "mutual", "named", "optional")
+    }
+    assert got == {
+        "secure": [200, 200, 200, 200],
+        "mutual": [0, 200, 200, 0],
+        "named": [0, 200, 0, 0],
+        "optional": [200, 200, 200, 0],
+    }
 
 
 def test_a_host_that_asks_for_certificates_cannot_be_had_through_another(outside: Outside) -> None:
