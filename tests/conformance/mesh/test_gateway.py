@@ -162,7 +162,8 @@ def documents(gateway: dict[str, Any]) -> list[Document[Any]]:
 def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
     folder, authority = tmp_path_factory.mktemp("gateway"), Authority()
     PORTS.update(zip(NAMES, free_pairs(len(NAMES), 1), strict=True))
-    site = authority.issue(dns=("*.example",))
+    names = ("secure", "mutual", "named", "optional", "ended")
+    site = authority.issue(dns=tuple(f"{name}.example" for name in names))
     own = fixed.server_context(folder, authority.issue(dns=("a.own.example",)))
 
     def serve_own_tls(connection: Any) -> None:
