@@ -39,8 +39,10 @@ PAGES = (
     "how-to/observe-a-node.md",
     "how-to/use-the-registry-from-python.md",
     "how-to/let-users-in.md",
+    "how-to/run-a-sidecar.md",
 )
 CLIENTS = {"old": "nacos-sdk-python-0.1.14", "new": "nacos-sdk-python-3.2.0"}
+OTHER_PORTS = ("8000", "9080", "9081", "9082", "15001")  # of programs that pages start
 COMMAND_WITHIN_S = 30.0
 MARK = "--end-of-command--"
 
@@ -143,10 +145,9 @@ def test_the_page_works_as_written(name: str, tmp_path: Path, foreign_python: Ca
     for program, arguments in (("atoll", "-m atoll"), ("python", "")):
         (programs / program).write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments} "$@"\n')
         (programs / program).chmod(0o755)
-    own = ("8000", "9081", "9082", "15001")
-    offset, free = free_offset(), map(str, free_ports(len(own)))
+    offset = free_offset()
     ports = {port: str(int(port) + offset) for port in ("2379", "7070", "8848")}
-    ports |= dict(zip(own, free, strict=True))
+    ports |= dict(zip(OTHER_PORTS, map(str, free_ports(len(OTHER_PORTS))), strict=True))
     environment = clean_environment() | {
         "PATH": f"{programs}:{os.environ['PATH']}",
         "HOME": str(tmp_path),
