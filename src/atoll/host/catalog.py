@@ -343,7 +343,7 @@ async def _mesh(context: Context) -> Started:
         "xds",
         "xDS",
         ("listen_xds",),
-        GrpcFace(opened.xds, plane.XDS_ERRORS, GrpcLimits(ends_with_certificate=True)),
+        GrpcFace(opened.xds, plane.XDS_ERRORS, plane.XDS_LIMITS),
         http=opened.workloads,
         tls=opened.tls,
         only_tls=not context.settings.mesh_insecure_xds,

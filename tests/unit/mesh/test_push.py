@@ -369,3 +369,22 @@ def test_csds_tells_what_each_client_has(server: XdsServer, connect: Callable[..
         request = csds_pb2.ClientStatusRequest(exclude_resource_contents=True)
         request.node_matchers.add().node_id.prefix = "sidecar~other"
         assert not list(stub.FetchClientStatus(request, timeout=WITHIN_S).config)
+
+
+def test_a_compiler_that_fails_takes_from_nobody_what_it_has() -> None:
+    good = Compiled(snapshot(cluster("a"), endpoints("a")))
+
+    def compile(world: World, client: Client) -> Compiled:
+        if "bad" in [each.name for each in world.services.values()]:
+            raise ZeroDivisionError("a bug")
+        return good
+
+    with XdsServer(compile) as server, AdsClient(server.port, NODE) as client:
+        server.change(world(a="1"))
+        assert started(client) == [b"cluster a "]
+        server.change(world(a="1", bad="1"))
+        assert client.silent()
+        assert "internal error" in status(server, NODE).problems[0]
+        server.change(world(a="2"))
+        assert status(server, NODE).problems == ()
+        assert not client.ended.is_set()

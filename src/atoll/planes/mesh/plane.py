@@ -16,7 +16,7 @@ from atoll.planes.mesh.frontends import rest
 from atoll.planes.mesh.frontends.ads import Ads
 from atoll.planes.mesh.frontends.csds import Csds
 from atoll.planes.mesh.frontends.lrs import Lrs
-from atoll.planes.mesh.frontends.xds import Visitors, status_of
+from atoll.planes.mesh.frontends.xds import LIMITS, Visitors, status_of
 from atoll.planes.mesh.model.document_view import DocumentView
 from atoll.planes.mesh.model.policy_index import Settings as Naming
 from atoll.planes.mesh.model.world import Choices, EmptyEndpoints, Unknown
@@ -68,6 +68,7 @@ Undo: TypeAlias = Callable[[float], Awaitable[None]]
 
 
 XDS_ERRORS: ErrorTable = status_of
+XDS_LIMITS = LIMITS
 
 
 @dataclass(frozen=True)

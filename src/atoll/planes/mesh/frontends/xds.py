@@ -13,12 +13,23 @@ from atoll.errors import AtollError, Code
 from atoll.resources.mesh.clients import Client
 from atoll.resources.mesh.node_metadata import client_of
 from atoll.resources.mesh.services import Locality
+from atoll.runtime.grpc_call import Limits
 from atoll.runtime.peer import Peer
 from atoll.wire.grpc.status import Status
+from atoll.wire.http2 import limits as http2_limits
 from atoll.wire.xds.messages import Node
 
 HELLO_S_MAX = 15.0
 """From the beginning of a stream to its first message."""
+
+LIMITS = Limits(
+    http2=http2_limits.Limits(ping_idle_interval_s_min=10.0, send_buffer_bytes_max=67_108_864),
+    connections_max=20_000,
+    keepalive_interval_s=30.0,
+    write_stall_s_max=60.0,
+    ends_with_certificate=True,
+)
+"""For clients that stay for weeks and mostly say nothing: one whose machine went away is known to be gone in a minute."""
 
 _STATUS: Mapping[Code, Status] = {
     Code.INVALID: Status.INVALID_ARGUMENT,

@@ -1,7 +1,7 @@
 """Groups of clients that are served the same bytes: one snapshot for all replicas of a service, and what is kept from them.
 
-Rule: a group's goal is replaced only by a snapshot that proved itself consistent; otherwise the last one goes on, and the
-group's problems say why. What its clients refuse is set aside (``policy.quarantine``) for the group alone.
+Rule: a group's goal is replaced only by a snapshot that proved itself consistent; otherwise, and when the compiler fails, the
+last one goes on, and the group's problems say why. What its clients refuse is set aside (``policy.quarantine``) for the group alone.
 """
 
 from __future__ import annotations
@@ -17,9 +17,13 @@ from atoll.planes.mesh.policy.compiler import Compiled
 from atoll.planes.mesh.policy.quarantine import Quarantine, Refusal
 from atoll.resources.mesh.client_status import SetAside
 from atoll.resources.mesh.clients import Client
+from atoll.runtime.logs import Log
 from atoll.wire.xds.shelf import Goal, Offer, Shelf
 
 Compile = Callable[[World, Client], Compiled]
+
+_LOG = Log("mesh")
+_FAILED = Compiled(snapshots.EMPTY, ("internal error of the compiler: the node's log says which",))
 
 
 class Stage(msgspec.Struct, frozen=True):
@@ -57,15 +61,24 @@ class Group:
             return
         policies = self._quarantine.policies(world.policies)
         effective = world if policies is world.policies else world.with_policies(policies)
-        compiled = self._compile(effective, self.client)
         self._world = world
+        compiled = self._compiled(effective)
         self.problems = compiled.problems
-        if compiled.problems and snapshots.check(compiled.snapshot):
+        if compiled.problems and (compiled is _FAILED or snapshots.check(compiled.snapshot)):
             return
         self._served = policies
         if self.goal is None or compiled.snapshot != self.goal.snapshot:
             self.goal = self._shelf.goal(compiled.snapshot)
             self.seen_s = seen_s
+
+    def _compiled(self, world: World) -> Compiled:
+        try:
+            return self._compile(world, self.client)
+        except Exception as error:  # noqa: BLE001 - a bug of the compiler takes from nobody what it has
+            _LOG.error(
+                "compiling failed", error, service=self.client.service, namespace=self.client.namespace
+            )
+            return _FAILED
 
     def took(self, type_url: str, offers: Mapping[str, Offer]) -> None:
         """A client of the group accepted these. Those that are still offered count for what they are made of now."""
