@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,6 +47,7 @@ class Case:
         self.names: dict[str, str] = {}
         self._backends: list[str] = []
         self._documents: list[str] = []
+        self._services: dict[str, None] = {}
 
     @property
     def is_grpc(self) -> bool:
@@ -96,11 +97,19 @@ class Case:
         self.rig.plane.apply(text)
         self._documents.append(text)
 
+    def change(self, services: Mapping[str, MeshService | None], text: str) -> None:
+        """Services by host and documents, in one change of the world. What is left of them is taken away at the end."""
+        self.rig.plane.change(services, text)
+        self._documents.append(text)
+        for host in services:
+            self._services[host] = None
+
     def close(self) -> None:
         refused = self.rig.plane.refusals()
         for text in self._documents:
             self.rig.plane.delete(text)
-        self.rig.plane.services({own_host(own): None for own in self.names.values()})
+        gone = [*self._services, *map(own_host, self.names.values())]
+        self.rig.plane.services(dict.fromkeys(gone))
         for name in self._backends:
             self.rig.backends.stop(name)
         assert not refused, refused

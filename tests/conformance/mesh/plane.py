@@ -61,10 +61,16 @@ class ControlPlane:
 
     def apply(self, text: str) -> None:
         """Documents in YAML, which must be without fault."""
+        self.change({}, text)
+
+    def change(self, services: Mapping[str, MeshService | None], text: str) -> None:
+        """Both at once: clients are told of the world after it, and never of one in between."""
         read = reading.read(text)
         assert not read.errors, [str(each) for each in read.errors]
         changed = {each.key: each.document for each in read.documents}
-        self._change(lambda world: world.with_policies(world.policies.with_changes(changed)))
+        self._change(
+            lambda world: world.with_services(services).with_policies(world.policies.with_changes(changed))
+        )
 
     def delete(self, text: str) -> None:
         gone = {each.key: None for each in reading.read(text).documents}
