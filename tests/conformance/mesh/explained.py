@@ -25,6 +25,7 @@ LOG_FORMAT = {
     "route": "%ROUTE_NAME%",
     "cluster": "%UPSTREAM_CLUSTER_RAW%",
     "upstream": "%UPSTREAM_HOST%",
+    "grpc": "%GRPC_STATUS_NUMBER%",
     "location": "%RESP(LOCATION)%",
     "seen_path": "%RESP(X-SEEN-PATH)%",
     "seen_host": "%RESP(X-SEEN-HOST)%",
@@ -108,6 +109,8 @@ def disagreements(explanation: Explanation, line: Mapping[str, Any]) -> list[str
     if flags not in allowed:
         wrong.append(f"flags: explained {sorted(expected)}, logged {sorted(flags)} ({line['details']})")
     wrong += _compared("status", explanation.status, code)
+    if explanation.grpc_status is not None:
+        wrong += _compared("gRPC status", explanation.grpc_status, int(line["grpc"]))
     if explanation.location:
         wrong += _compared("location", explanation.location, line["location"])
     return wrong

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import yaml
 
 from atoll.planes.mesh.model.policies import Policies
@@ -86,8 +87,8 @@ spec:
 def _service(name: str, port: Port, namespace: str = "default", host: str = "") -> MeshService:
     endpoints = tuple(
         Endpoint(
-            f"127.1.{len(name)}.{number}",
-            9000 + number,
+            f"127.1.{len(name)}.{1 + number}",
+            9000,
             labels={"version": f"v{1 + number % 2}", "app": name},
             locality=ZONES[number % len(ZONES)],
             healthy=number != 3,
@@ -112,8 +113,14 @@ SERVICES = (
 )
 
 
-def world() -> World:
-    return world_of({service.host: service for service in SERVICES})
+def world(endpoint_port: int = 9000) -> World:
+    """``endpoint_port``: where all endpoints listen."""
+    return world_of({service.host: _at(service, endpoint_port) for service in SERVICES})
+
+
+def _at(service: MeshService, port: int) -> MeshService:
+    moved = tuple(msgspec.structs.replace(each, port=port) for each in service.endpoints)
+    return msgspec.structs.replace(service, endpoints=moved)
 
 
 def leant_on() -> tuple[Document[Any], ...]:

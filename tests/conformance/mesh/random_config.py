@@ -340,29 +340,13 @@ class Generator:
         }
         return {
             "static_resources": {
-                "listeners": [_listener("outbound_http", "127.0.0.1", 0, manager), self.echo()],
+                "listeners": [
+                    _listener("outbound_http", "127.0.0.1", 0, manager),
+                    echo_listener(self.echo_port),
+                ],
                 "clusters": self.clusters,
             }
         }
-
-    def echo(self) -> dict[str, Any]:
-        """The backends: they say what they were asked."""
-        seen = [
-            {"header": {"key": "x-seen-path", "value": "%REQ(:PATH)%"}},
-            {"header": {"key": "x-seen-host", "value": "%REQ(:AUTHORITY)%"}},
-        ]
-        route = {
-            "match": {"prefix": "/"},
-            "direct_response": {"status": 200},
-            "response_headers_to_add": seen,
-        }
-        manager = {
-            "@type": HCM,
-            "stat_prefix": "echo",
-            "http_filters": [{"name": "router", "typed_config": {"@type": f"{EXT}.router.v3.Router"}}],
-            "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
-        }
-        return {**_listener("echo", "0.0.0.0", self.echo_port, manager), "traffic_direction": "INBOUND"}
 
     # ------------------------------------------------------------------------------------------ requests
 
@@ -407,3 +391,19 @@ def _listener(name: str, host: str, port: int, manager: Mapping[str, Any]) -> di
             }
         ],
     }
+
+
+def echo_listener(port: int) -> dict[str, Any]:
+    """Backends at every address of 127/8: they say what they were asked."""
+    seen = [
+        {"header": {"key": "x-seen-path", "value": "%REQ(:PATH)%"}},
+        {"header": {"key": "x-seen-host", "value": "%REQ(:AUTHORITY)%"}},
+    ]
+    route = {"match": {"prefix": "/"}, "direct_response": {"status": 200}, "response_headers_to_add": seen}
+    manager = {
+        "@type": HCM,
+        "stat_prefix": "echo",
+        "http_filters": [{"name": "router", "typed_config": {"@type": f"{EXT}.router.v3.Router"}}],
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+    }
+    return {**_listener("echo", "0.0.0.0", port, manager), "traffic_direction": "INBOUND"}

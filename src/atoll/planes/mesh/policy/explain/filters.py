@@ -36,6 +36,7 @@ class Stop(msgspec.Struct, frozen=True):
     status: int
     flags: str
     why: str
+    is_plain: bool = False
 
 
 class Passed(msgspec.Struct, frozen=True):
@@ -133,7 +134,7 @@ def _cors(_config: Any, override: Any | None, place: Place, facts: Facts) -> Pas
     preflight = facts.method == "OPTIONS" and bool(facts.header("access-control-request-method"))
     if preflight and (allowed or not _forwards(override)):
         why = f"it is a CORS preflight of {origin}, which is {'' if allowed else 'not '}allowed"
-        return Passed(facts, why, stop=Stop(Outcome.ANSWERED, 200, "", why))
+        return Passed(facts, why, stop=Stop(Outcome.ANSWERED, 200, "", why, is_plain=True))
     return Passed(facts, f"the origin {origin} is {'' if allowed else 'not '}allowed by CORS")
 
 

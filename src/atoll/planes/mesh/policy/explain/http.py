@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from envoy.config.route.v3.route_components_pb2 import RedirectAction, Route, VirtualHost
 
-from atoll.planes.mesh.policy.explain import filters, paths, routing, targets
+from atoll.planes.mesh.policy.explain import filters, local_replies, paths, routing, targets
 from atoll.planes.mesh.policy.explain.facts import Facts
 from atoll.planes.mesh.policy.explain.matching import Unclear
 from atoll.planes.mesh.policy.explain.trail import Trail, document_of
@@ -41,6 +41,11 @@ class _Routed(msgspec.Struct, frozen=True):
 
 def explain(manager: Any, trail: Trail, facts: Facts) -> Explanation:
     """``manager``: an ``HttpConnectionManager``."""
+    found = _explain(manager, trail, facts)
+    return local_replies.as_grpc(found) if local_replies.is_grpc(facts) else found
+
+
+def _explain(manager: Any, trail: Trail, facts: Facts) -> Explanation:
     facts = _normalised(manager, facts)
     routed = _route(manager, trail, facts)
     cluster = targets.first_cluster(routed.route, facts)
@@ -54,7 +59,8 @@ def explain(manager: Any, trail: Trail, facts: Facts) -> Explanation:
         if passed.stop is not None:
             stop = passed.stop
             name = routed.route.name if routed.route is not None else ""
-            return trail.end(stop.outcome, stop.why, status=stop.status, flags=stop.flags, route=name)
+            ends = {"status": stop.status, "flags": stop.flags, "is_plain": stop.is_plain}
+            return trail.end(stop.outcome, stop.why, route=name, **ends)
     if routed.route is None:
         return trail.end(Outcome.FAILED, routed.why, status=404, flags="NR")
     return targets.follow(routed.host, routed.route, trail, facts)

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from atoll.planes.mesh.policy.explain import matching
+from atoll.planes.mesh.policy.explain import local_replies, matching
 from atoll.planes.mesh.policy.explain.facts import Facts, path_of
 from atoll.planes.mesh.policy.explain.matching import Unclear
 
@@ -78,7 +78,7 @@ def mismatch(match: Any, facts: Facts) -> str:
     for parameter in match.query_parameters:
         if not matching.query_parameter(parameter, facts):
             return f"the query parameter {parameter.name} does not match"
-    if match.HasField("grpc") and not facts.header("content-type").startswith("application/grpc"):
+    if match.HasField("grpc") and not local_replies.is_grpc(facts):
         return "it is not gRPC"
     for unknown in ("tls_context", "runtime_fraction"):
         if match.HasField(unknown):
