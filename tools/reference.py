@@ -34,6 +34,7 @@ from atoll.store.peers import Member, Peers
 from atoll.wire.nacos import catalog as catalog_of_nacos
 from atoll.wire.nacos.catalog import grpc_types
 from atoll.wire.nacos.catalog.entry import Status
+from tools import document_tables
 from tools.environment import ROOT
 from tools.soak import with_section
 
@@ -186,6 +187,7 @@ GENERATED: Mapping[str, tuple[str, Callable[[], str]]] = {
     "http-api.md": ("endpoints", endpoints_table),
     "nacos-grpc.md": ("nacos-grpc", nacos_types_table),
     "nacos.md": ("nacos", nacos_table),
+    "mesh-documents.md": ("documents", document_tables.tables),
     "mesh.md": ("mesh matrix", mesh_matrix),
 }
 

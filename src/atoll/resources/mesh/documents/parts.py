@@ -70,8 +70,9 @@ Cidr = Annotated[str, msgspec.Meta(extra={"form": CIDR})]
 PortNumber = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Percentage = Annotated[float, msgspec.Meta(ge=0, le=100)]
 Weight = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
-Count = Annotated[int, msgspec.Meta(ge=0, le=4_294_967_295)]
-Positive = Annotated[int, msgspec.Meta(ge=1, le=4_294_967_295)]
+COUNT_MAX = 4_294_967_295
+Count = Annotated[int, msgspec.Meta(ge=0, le=COUNT_MAX)]
+Positive = Annotated[int, msgspec.Meta(ge=1, le=COUNT_MAX)]
 Status = Annotated[int, msgspec.Meta(ge=200, le=599)]
 HeaderName = Annotated[
     str, msgspec.Meta(min_length=1, max_length=256, pattern=r"^:?[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
