@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from atoll.cli import mesh_canaries, mesh_certificate, mesh_identity, mesh_seeing, mesh_upgrade, registry
+from atoll.cli import (
+    mesh_canaries,
+    mesh_certificate,
+    mesh_identity,
+    mesh_seeing,
+    mesh_strict,
+    mesh_upgrade,
+    registry,
+)
 
 
 def add(commands: Any) -> None:
@@ -15,5 +23,6 @@ def add(commands: Any) -> None:
     mesh_seeing.add(actions)
     mesh_certificate.add(actions)
     mesh_identity.add(actions)
+    mesh_strict.add(actions)
     mesh_canaries.add(actions)
     mesh_upgrade.add(actions)

@@ -15,11 +15,13 @@ from typing import Any, Final
 import msgspec
 
 from atoll.errors import AtollError, Code
+from atoll.host.sidecar import plaintext
 from atoll.resources.mesh.traffic import LATENCY_BOUNDS_MS, ROUTES_MAX, Tally, TrafficReport
 
 TARGET: Final = (
     "/stats?format=json&histogram_buckets=disjoint&filter="
-    "%5E(http%5C..*%5C.downstream_rq_(completed|4xx|5xx|time)|vhost%5C..*%5C.route%5C..*%5C.upstream_rq_completed)%24"
+    "%5E(http%5C..*%5C.downstream_rq_(completed|4xx|5xx|time)|vhost%5C..*%5C.route%5C..*%5C.upstream_rq_completed"
+    f"|{plaintext.ASKED})%24"
 )
 ANSWER_BYTES_MAX: Final = 4 * 1024 * 1024
 
@@ -36,11 +38,13 @@ def read_traffic(node: str, run: str, body: bytes) -> TrafficReport:
     counts = {"completed": 0, "4xx": 0, "5xx": 0}
     latencies = [0] * (len(LATENCY_BOUNDS_MS) + 1)
     routes: dict[str, int] = {}
+    plain = plaintext.Counters()
     try:
         for each in msgspec.json.decode(body, type=_Answer).stats:
             for histogram in each.get("histograms", ()):
                 _add_times(histogram, latencies)
             name, value = each.get("name", ""), each.get("value", 0)
+            plain.take(name, value)
             if found := _LISTENER.fullmatch(name):
                 counts[found[1]] += value
             elif value and len(routes) < ROUTES_MAX and (found := _ROUTE.fullmatch(name)):
@@ -48,7 +52,7 @@ def read_traffic(node: str, run: str, body: bytes) -> TrafficReport:
     except (msgspec.MsgspecError, KeyError, TypeError, AttributeError) as error:
         raise AtollError(Code.INVALID, f"this is no answer of Envoy's /stats: {error!r}") from error
     total = Tally(counts["completed"], counts["4xx"], counts["5xx"], tuple(latencies))
-    return TrafficReport(node, run, total, routes)
+    return TrafficReport(node, run, total, routes, plain.by_port())
 
 
 def _add_times(histogram: dict[str, Any], latencies: list[int]) -> None:

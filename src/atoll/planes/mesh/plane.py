@@ -32,6 +32,7 @@ from atoll.planes.mesh.service.identity.opening import Ground as AuthorityGround
 from atoll.planes.mesh.service.identity.opening import open_authority
 from atoll.planes.mesh.service.loads import Loads
 from atoll.planes.mesh.service.mesh import Mesh
+from atoll.planes.mesh.service.plaintext import Plaintext
 from atoll.planes.mesh.service.push import Push
 from atoll.planes.mesh.service.sources import Source
 from atoll.planes.mesh.service.sources.registry import RegistrySource
@@ -134,6 +135,7 @@ async def open_plane(ground: Ground) -> Opened:
         push=push,
         loads=Loads(ground.clock, ground.metrics),
         canaries=tried,
+        plaintext=Plaintext(lambda: _connected(push), ground.peers, ground.clock),
         authority=identity.authority,
     )
     await worlds.start(ground.tasks)
@@ -167,6 +169,10 @@ async def _canaries(ground: Ground, documents: Documents, push: Push, compile: C
     ground.tasks.start("mesh canaries in the store", made.following.follow())
     ground.tasks.start("mesh canaries", made.try_on())
     return made
+
+
+def _connected(push: Push) -> list[str]:
+    return [session.who.id.node for session in push.sessions()]
 
 
 def _xds_routes(mesh: Mesh) -> Mapping[str, Route]:

@@ -87,15 +87,28 @@ class Tally(msgspec.Struct, frozen=True):
         return sum(self.latencies[upto:])
 
 
+class Plain(msgspec.Struct, frozen=True):
+    """Connections to one port of a workload that came without the mesh's TLS: since the proxy started, and now. ``total`` -1:
+    they cannot be told from others here.
+    """
+
+    total: int = 0
+    open: int = 0
+
+
+NO_PORTS: Mapping[int, Plain] = {}
+
+
 class TrafficReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``node``: the proxy's ``node.id``. ``total``: of all its HTTP listeners. ``routes``: requests that a route took, by the
-    route's name (``KIND/NAMESPACE/NAME/RULE@HASH8``).
+    route's name (``KIND/NAMESPACE/NAME/RULE@HASH8``). ``plain``: by the port of the workload.
     """
 
     node: str
     run: str
     total: Tally
     routes: Mapping[str, int] = NOTHING
+    plain: Mapping[int, Plain] = NO_PORTS
 
 
 class ReportTaken(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ from atoll.planes.mesh.service.canaries import Canaries
 from atoll.planes.mesh.service.documents import Documents
 from atoll.planes.mesh.service.identity.authority import Authority
 from atoll.planes.mesh.service.loads import Loads
+from atoll.planes.mesh.service.plaintext import Plaintext
 from atoll.planes.mesh.service.push import Push
 from atoll.planes.mesh.service.worlds import Worlds
 from atoll.planes.mesh.settings import Settings
@@ -36,4 +37,5 @@ class Mesh:
     push: Push
     loads: Loads
     canaries: Canaries
+    plaintext: Plaintext
     authority: Authority

@@ -11,6 +11,7 @@ from atoll.planes.mesh.frontends.rest.canaries import CanariesApi, ReportsApi
 from atoll.planes.mesh.frontends.rest.documents import DocumentsApi
 from atoll.planes.mesh.frontends.rest.door import Door
 from atoll.planes.mesh.frontends.rest.identity import IdentityApi
+from atoll.planes.mesh.frontends.rest.plaintext import PlaintextApi
 from atoll.planes.mesh.frontends.rest.seeing import SeeingApi
 from atoll.planes.mesh.service.mesh import Mesh
 from atoll.planes.mesh.service.seeing import Seeing
@@ -28,6 +29,7 @@ def endpoints(mesh: Mesh) -> list[Endpoint]:
         *SeeingApi(Seeing(mesh.push), door, node).endpoints(),
         *DocumentsApi(mesh.documents, door).endpoints(),
         *CanariesApi(mesh.canaries, door).endpoints(),
+        *PlaintextApi(mesh.plaintext, door).endpoints(),
         *IdentityApi(mesh.authority, node).endpoints(),
         *AuthorityApi(mesh.authority, mesh.settings.trust_domain, node).endpoints(),
     ]
@@ -36,5 +38,5 @@ def endpoints(mesh: Mesh) -> list[Endpoint]:
 def for_workloads(mesh: Mesh) -> Application:
     """What is answered at the port of xDS besides xDS."""
     found = IdentityApi(mesh.authority, mesh.peers.node_id).endpoints()
-    found += ReportsApi(mesh.canaries, mesh.authority.admit).endpoints()
+    found += ReportsApi(mesh.canaries, mesh.plaintext, mesh.authority.admit).endpoints()
     return application(found, CertificateGate(), Log("mesh"), atoll.__version__, {})

@@ -12,6 +12,7 @@ import msgspec
 
 from atoll.planes.mesh.frontends.rest.door import Call, Door, changing, looking
 from atoll.planes.mesh.service.canaries import Canaries
+from atoll.planes.mesh.service.plaintext import Plaintext
 from atoll.resources.mesh.canary import Canary, CanaryAsked, CanaryMove, CanaryOrder, CanaryShown
 from atoll.resources.mesh.document_api import TEXT_BYTES_MAX
 from atoll.resources.mesh.traffic import REPORTS_PATH, ReportTaken, TrafficReport
@@ -60,8 +61,11 @@ class CanariesApi:
 class ReportsApi:
     """``prove``: raises DENIED unless a peer is the node of this id."""
 
-    def __init__(self, canaries: Canaries, prove: Callable[[Peer, str], object]) -> None:
+    def __init__(
+        self, canaries: Canaries, plaintext: Plaintext, prove: Callable[[Peer, str], object]
+    ) -> None:
         self._canaries = canaries
+        self._plaintext = plaintext
         self._prove = prove
 
     def endpoints(self) -> list[Endpoint]:
@@ -80,4 +84,5 @@ class ReportsApi:
 
     async def report(self, asked: Asked) -> ReportTaken:
         self._prove(asked.caller.peer or Peer(asked.caller.address), asked.body.node)
+        self._plaintext.hear(asked.body)
         return self._canaries.hear(asked.body)
