@@ -6,7 +6,9 @@ an address, and a caller. The application is a user of its own, listens where it
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -37,6 +39,21 @@ with urllib.request.urlopen(request, timeout=10) as answer:
 """
 
 
+ASK_ON = """
+import os, sys, urllib.request
+request = urllib.request.Request(sys.argv[1], headers={"host": sys.argv[2]})
+count, failed = 0, []
+while not os.path.exists(sys.argv[3]):
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            answer.read()
+            count += 1
+    except OSError as error:
+        failed.append(repr(error))
+print(count, " ".join(failed[:5]))
+"""
+
+
 class Captured(NamedTuple):
     net: Network
     sidecar: Process
@@ -49,6 +66,12 @@ class Captured(NamedTuple):
         line = ["ip", "netns", "exec", self.net.namespace(place), *user, PYTHON, "-c", ASK, url, host]
         done = subprocess.run(line, capture_output=True, text=True, timeout=30)
         return done.stdout.strip() or done.stderr.strip().rpartition("\n")[2]
+
+    def load(self, place: str, url: str, host: str, ended: Path, uid: int = 0) -> subprocess.Popen[str]:
+        """Requests, one after the other, until the file ``ended`` is there; then it prints how many, and what failed."""
+        user = ["setpriv", "--reuid", str(uid), "--clear-groups"] if uid else []
+        line = ["ip", "netns", "exec", self.net.namespace(place), *user, PYTHON, "-c", ASK_ON, url, host]
+        return subprocess.Popen([*line, str(ended)], stdout=subprocess.PIPE, text=True)
 
     def log(self) -> str:
         return self.sidecar.log.read_text()
@@ -104,6 +127,26 @@ def test_what_callers_and_the_application_dial_goes_through_the_sidecar(captured
     assert _sum(admin, r"^cluster\.outbound.*upstream_rq_total$") == before
 
 
+def test_an_upgrade_of_envoy_loses_nothing_of_what_is_captured(captured: Captured) -> None:
+    inside, outside = captured.net.address("inside"), captured.net.address("outside")
+    url = f"http://{outside}:{BACKEND_PORT}/"
+    wait_until(
+        lambda: captured.ask("inside", url, "backend", APP_UID).startswith("200"), WITHIN_S, "the way out"
+    )
+    ended = captured.runtime.parent / "ended"  # a place that its user may look at
+    loads = [
+        captured.load("outside", f"http://{inside}:{PORT}/", "shop", ended),
+        captured.load("inside", url, "backend", ended, APP_UID),
+    ]
+    os.kill(captured.sidecar.pid, signal.SIGHUP)
+    wait_until(lambda: "proxy ended" in captured.log(), WITHIN_S, "the old proxy to be gone")
+    ended.touch()
+    for each in loads:
+        told = each.communicate(timeout=30)[0].strip()
+        count, _, failed = told.partition(" ")
+        assert int(count) > 50 and failed == "", told
+
+
 def test_the_rules_are_gone_with_the_sidecar(captured: Captured) -> None:
     assert "ATOLL_IN" in captured.rules() and "ATOLL_OUT" in captured.rules()
     captured.sidecar.terminate()
@@ -132,6 +175,7 @@ def _sidecar(node: Node, runtime: Path, shared: Path) -> list[str]:
     line = [sys.executable, "-m", "atoll", "sidecar", "--service", "shop", "--port", str(PORT)]
     line += ["--capture", "redirect", "--uid-app", str(APP_UID), "--data", str(node.data)]
     line += ["--runtime", str(runtime), "--envoy-threads", "1", "--address", "0.0.0.0"]
+    line += ["--hand-over", "4"]
     return [*line, "--", *_application(shared / "notes", shared, PORT, "127.0.0.1")]
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,6 @@ from tests.e2e.meshed import WITHIN_S, Mesh, Workload, mesh
 from tests.e2e.sidecars import Load
 from tests.peers import envoy
 from tests.peers.ports import free_ports
-from tests.peers.processes import Process
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.peers
@@ -91,7 +91,9 @@ def test_everything_by_unix_sockets(running: Mesh, shop: Workload) -> None:
         "    pass\n"
         "Server(os.environ['ATOLL_APP_SOCKET'], Handler).serve_forever()\n"
     )
-    one = Workload(running, "sockets", "--capture", "unix", "--port", str(free_ports(1)[0]))
+    one = Workload(
+        running, "sockets", "--capture", "unix", "--hand-over", "3", "--port", str(free_ports(1)[0])
+    )
     one.process.argv[one.process.argv.index("--") + 1 :] = [sys.executable, "-c", application]
     running.workloads.append(one)
     one.start().wait_log("  registered")
@@ -99,14 +101,62 @@ def test_everything_by_unix_sockets(running: Mesh, shop: Workload) -> None:
     assert shop.call("sockets").text == "by a socket"
     wait_until(lambda: one.calls("shop"), WITHIN_S, "its way out")
     assert one.call("shop").text == "from the application"
+    way_out = str(one.runtime / "http.sock")
+    with Load(shop.http_port, host="sockets") as inward, Load(0, "/", 2, way_out, "shop") as outward:
+        upgraded(one, lambda: min(inward.total, outward.total))
+    assert inward.failed == [] and outward.failed == []
 
 
-def test_a_stranger_gets_no_identity_of_another_service(running: Mesh, shop: Workload) -> None:
-    """Another user of this machine: neither the node's socket nor a sidecar's."""
-    line = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", sys.executable, "-c"]
-    reach = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
-    for place in (running.node.data / "mesh.sock", shop.runtime / "sds.sock"):
-        stranger = Process([*line, reach, str(place)], running.folder / "stranger.log")
-        stranger.start()
-        assert stranger.wait() != 0
-    assert "PermissionError" in (running.folder / "stranger.log").read_text()
+def test_a_long_tcp_connection_outlives_an_upgrade_of_both_proxies(running: Mesh) -> None:
+    """For as long as they hand over; new connections go through the new ones at once."""
+    port, app_port, local = free_ports(3)
+    echo = Workload(running, "echo", "--hand-over", "30", "--port", f"{port}:{app_port}/tcp")
+    echo.process.argv[echo.process.argv.index("--") + 1 :] = [sys.executable, "-c", ECHO, str(app_port)]
+    running.workloads.append(echo)
+    echo.start().wait_log("  registered")
+    caller = running.start("caller", "--hand-over", "30", "--no-register", "--out", f"echo:{port}={local}")
+    wait_until(lambda: _echoes(local), WITHIN_S, "the echo to be reached")
+    with socket.create_connection(("127.0.0.1", local), 10) as long, long.makefile("rwb", 0) as line:
+        for count, one in enumerate((echo, caller)):
+            line.write(b"before %d\n" % count)
+            assert line.readline() == b"before %d\n" % count
+            one.signal(signal.SIGHUP)
+            one.wait_log("proxy ready", 2)
+            line.write(b"after %d\n" % count)
+            assert line.readline() == b"after %d\n" % count
+            assert _echoes(local)
+    for one in (caller, echo):
+        one.process.terminate()
+        assert one.process.wait() is not None
+
+
+ECHO = """
+import socketserver, sys
+class Handler(socketserver.StreamRequestHandler):
+    def handle(self):
+        while line := self.rfile.readline():
+            self.wfile.write(line)
+class Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = daemon_threads = True
+Server(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+def _echoes(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), 5) as one, one.makefile("rwb", 0) as line:
+            line.write(b"hello\n")
+            return bool(line.readline() == b"hello\n")
+    except OSError:
+        return False
+
+
+def upgraded(one: Workload, total: Callable[[], int]) -> None:
+    """Let ``one`` run a new Envoy, and so many requests before it, beside it and after it."""
+    for count, step in enumerate(("proxy started", "proxy ready", "proxy ended")):
+        seen = total()
+        if not count:
+            wait_until(lambda: total() > 50, WITHIN_S, "requests before")
+            one.signal(signal.SIGHUP)
+        one.wait_log(step, 1 if step == "proxy ended" else 2)
+        wait_until(lambda seen=seen: total() > seen + 50, WITHIN_S, f"requests after {step}")  # type: ignore[misc]

@@ -342,7 +342,8 @@ class Supervisor:
         ):
             try:
                 if undo is not None:
-                    await undo()
+                    async with loop.bounded(CLOSE_WITHIN_S, f"closing the {part}"):
+                        await undo()
             except AtollError as error:
                 self._log.warning("not cleaned up", part=part, cause=error.message)
         self._order.folder.remove()
