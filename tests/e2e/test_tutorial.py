@@ -41,6 +41,7 @@ PAGES = (
     "how-to/let-users-in.md",
     "how-to/run-a-sidecar.md",
     "how-to/apply-policy.md",
+    "how-to/mesh-identities.md",
 )
 CLIENTS = {"old": "nacos-sdk-python-0.1.14", "new": "nacos-sdk-python-3.2.0"}
 OTHER_PORTS = ("8000", "9080", "9081", "9082", "15001")  # of programs that pages start

@@ -3,8 +3,8 @@
 Rule: the folder is 0700, the files 0600, and all of them change in one step; a reader never sees a key with the certificate of
 another one for longer than it takes it to look twice. ``identity.json`` has what renewal needs besides, and no key.
 
-gRPC reads ``certificate.pem``, ``key.pem`` and ``roots.pem`` by its file watcher (gRFC A29), and for other trust domains
-``bundle.json`` (a SPIFFE bundle map, gRFC A87).
+gRPC reads ``certificate.pem``, ``key.pem`` and ``roots.pem`` by its file watcher (gRFC A29). ``bundle.json`` is a SPIFFE bundle
+map with the roots of all trust domains (gRFC A87), for whoever reads one; gRPC does so behind an experiment only.
 """
 
 from __future__ import annotations

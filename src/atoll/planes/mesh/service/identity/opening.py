@@ -30,7 +30,7 @@ from atoll.store.audit import AuditWriter
 from atoll.store.term import Term
 
 LOOKED_EVERY_S = 15.0  # at what is due by time alone: halves of lifetimes
-ADVANCED_EVERY_S = 5.0
+ADVANCED_EVERY_S = 1.0
 
 
 class Choices(msgspec.Struct, frozen=True, kw_only=True):
