@@ -157,17 +157,17 @@ def _findings(document: Document[Any], others: Iterable[Document[Any]], there: K
 
 def _losses(view: DocumentView, changes: Sequence[Change], there: Known, force: bool) -> Iterator[Problem]:
     """What was right about other documents until now."""
-    before = references.known(view.policies, there.services)
+    before = msgspec.structs.replace(references.known(view.policies, there.services), suggests=False)
+    there = msgspec.structs.replace(there, suggests=False)
     mine = {each.key for each in changes}
     was_mine = [each.before.document for each in changes if each.before is not None]
     is_mine = [found for each in changes if (found := there.policies.get(each.key)) is not None]
     for key, document in view.policies.documents.items():
         if key in mine:
             continue
-        was = {finding.fault for finding in _findings(document, was_mine, before)}
-        for finding in _findings(document, is_mine, there):
-            if finding.fault not in was and finding.severity is Severity.ERROR:
-                yield _told(finding, key, force)
+        is_wrong = [each for each in _findings(document, is_mine, there) if each.severity is Severity.ERROR]
+        was_wrong = [each.fault for each in _findings(document, was_mine, before)] if is_wrong else []
+        yield from (_told(each, key, force) for each in is_wrong if each.fault not in was_wrong)
 
 
 def _at(read: Read, finding: Finding, force: bool) -> Problem:

@@ -44,7 +44,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 class Known(msgspec.Struct, frozen=True):
     """What documents may refer to. ``ports``: by host; an entry's host may begin with ``*`` (``patterns``). ``subsets``: by
-    host, of all rules for it.
+    host, of all rules for it. ``suggests``: look for names that are near; not for all documents of a large mesh.
     """
 
     policies: Policies
@@ -52,6 +52,7 @@ class Known(msgspec.Struct, frozen=True):
     ports: Mapping[str, tuple[int, ...]]
     patterns: tuple[str, ...]
     subsets: Mapping[str, tuple[str, ...]]
+    suggests: bool = True
 
     def host_of(self, name: str, namespace: str) -> str:
         """The host that ``name`` stands for; empty where there is none."""
@@ -109,11 +110,15 @@ def _destination(
 
 def _no_service(name: str, namespace: str, there: Known, path: Path) -> Fault:
     """With the name of one of that is near, or with what to do."""
-    short = {_short(host, namespace, there.policies.settings.domain): host for host in there.ports}
-    elsewhere = [each for each in short if each.startswith(f"{name}.") and each.count(".") == 1]
-    close = elsewhere or _close(name, short) or _close(name, there.ports)
+    close = _near_services(name, namespace, there) if there.suggests else []
     advice = f"did you mean {close[0]}?" if close else "register it, write a ServiceEntry, or force it"
     return Fault(path, f"there is no service {name!r}", advice)
+
+
+def _near_services(name: str, namespace: str, there: Known) -> list[str]:
+    short = [_short(host, namespace, there.policies.settings.domain) for host in there.ports]
+    elsewhere = [each for each in short if each.startswith(f"{name}.") and each.count(".") == 1]
+    return elsewhere or _close(name, short) or _close(name, there.ports)
 
 
 def _close(name: str, known_names: Iterable[str]) -> list[str]:

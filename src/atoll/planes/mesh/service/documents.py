@@ -44,6 +44,7 @@ from atoll.store.audit import hash_of
 
 ATTEMPTS_MAX = 20
 MOVED_WITHIN_S = 0.2
+SUGGESTED_FOR_MAX = 20  # documents in one answer whose faults come with the names that are near
 
 Audit: TypeAlias = Callable[[Actor, str, str, str, str], Put]
 """actor, action, subject, hash before, hash after: the entry to write in the same transaction."""
@@ -163,6 +164,7 @@ class Documents:
 
     def _shown(self, keys: Sequence[DocumentKey]) -> list[DocumentShown]:
         there = references.known(self.policies, self._services())
+        there = msgspec.structs.replace(there, suggests=len(keys) <= SUGGESTED_FOR_MAX)
         return [_shown(key, self.view.held[key], there) for key in keys]
 
 
