@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from atoll.cli.main import EXIT_CODES
+from atoll.errors import Code
+from tests.e2e.atoll import run
 from tests.e2e.meshed import WITHIN_S, Mesh, Workload, mesh
 from tests.e2e.sidecars import Load
 from tests.peers import envoy
@@ -76,6 +79,22 @@ def test_an_instance_whose_proxy_stays_away_leaves_the_registry(running: Mesh, t
     binary.symlink_to(envoy.program())
     one.wait_log("  registered", 2)
     assert str(one.port) in running.instances("orders")
+
+
+def test_a_sidecar_elsewhere_comes_in_by_a_join_token_that_is_good_once(
+    running: Mesh, shop: Workload, tmp_path: Path
+) -> None:
+    """It has no socket of a node. Whoever shows the token again gets nothing, and its application never starts."""
+    made = run("mesh", "token", "joined", "--url", f"unix:{running.node.data / 'mesh.sock'}")
+    assert made.returncode == 0, made.stderr
+    token = tmp_path / "token"
+    token.write_text(made.stdout)
+    nowhere = ["--enrol-at", str(tmp_path / "nowhere")]
+    one = running.start("joined", "--join", str(token), *nowhere)
+    wait_until(lambda: shop.calls("joined"), WITHIN_S, "it to be called")
+    again = running.begin("joined", "--join", str(token), *nowhere)
+    assert again.process.wait(WITHIN_S) == EXIT_CODES[Code.DENIED], again.log()
+    assert again.noted() == [] and one.process.running
 
 
 def test_everything_by_unix_sockets(running: Mesh, shop: Workload) -> None:

@@ -18,7 +18,8 @@ from typing import Any
 
 import msgspec
 
-from atoll.cli import command
+from atoll.cli import command, mesh_identity
+from atoll.cli.mesh_certificate import JOIN_VARIABLE
 from atoll.client import mesh_doors
 from atoll.client.registry import Options, Registry
 from atoll.errors import AtollError, Code
@@ -47,8 +48,6 @@ from atoll.runtime.tls import Credentials
 
 EXIT_NOT_FOUND = 127
 XDS_VARIABLE = "ATOLL_XDS"
-JOIN_VARIABLE = "ATOLL_JOIN_TOKEN"
-SOCKET_FILE = "mesh.sock"  # in a node's data folder
 GATEWAY_NAME = "gateway"
 
 
@@ -366,14 +365,13 @@ def _who(options: argparse.Namespace, order: Order) -> Who:
     text = os.environ.get(JOIN_VARIABLE, "")
     if options.join:
         text = command.read(options.join)[1]
-    chosen = command.resolve(options).settings
-    socket = Path(chosen.mesh_socket) if chosen.mesh_socket else chosen.data / SOCKET_FILE
+    socket = Path(options.enrol_at) if options.enrol_at else mesh_identity.socket_of(options)
     client = order.wiring.client
     return Who(
         service=client.service,
         namespace=client.namespace,
         instance=order.wiring.instance,
-        socket=None if text else Path(options.enrol_at) if options.enrol_at else socket,
+        socket=None if text else socket,
         nodes=order.wiring.xds,
         token=join_token.parse(text) if text else None,
         ttl_s=options.certificate_ttl,
