@@ -229,6 +229,18 @@ CONTRADICTIONS = {
         doc("gw", "new", (SERVE % "b.test").replace("HTTP", "TCP")),
         "error spec.servers[0].port Gateway/default/old has port 80 for HTTP already; take another port",
     ),
+    "a route of the Gateway API beside a VirtualService": (
+        doc("vs", "old", to("host: reviews")),
+        doc("hr", "new", "{parentRefs: [{group: '', kind: Service, name: reviews}]}"),
+        "error spec.parentRefs[0] VirtualService/default/old routes reviews already, and holds; "
+        "say all of it in one kind, and delete the other",
+    ),
+    "a VirtualService beside a route of the Gateway API, which would not hold any more": (
+        doc("hr", "old", "{parentRefs: [{group: '', kind: Service, name: reviews}]}"),
+        doc("vs", "new", to("host: reviews")),
+        "error spec.parentRefs[0] VirtualService/default/new routes reviews already, and holds; "
+        "say all of it in one kind, and delete the other",
+    ),
     "plain text to where it is not taken": (
         doc("pa", "old", "{mtls: {mode: STRICT}}"),
         doc("dr", "new", "{host: reviews, trafficPolicy: {tls: {mode: DISABLE}}}"),

@@ -31,6 +31,24 @@ def check(document: Document[Any], others: Iterable[Document[Any]], policies: Po
             yield from against(document, other, policies)
     if document.key.kind is Kind.DESTINATION_RULE:
         yield from _plain_text_to_strict(document, policies)
+    if document.key.kind in (Kind.HTTP_ROUTE, Kind.GRPC_ROUTE):
+        yield from _routed_already(document, policies)
+
+
+def _routed_already(document: Document[Any], policies: Policies) -> Iterator[Finding]:
+    """In sidecars a ``VirtualService`` routes a service before any route of the Gateway API, whichever is older."""
+    for number, parent in enumerate(document.spec.parentRefs):
+        if not parent.is_service:
+            continue
+        namespace = hosts.namespace_of(parent.namespace) if parent.namespace else document.namespace
+        host = f"{parent.name}.{namespace}.svc.{policies.settings.domain}"
+        found = policies.virtual_services_for(host, document.namespace)[:1]
+        if found and found[0].spec.http:
+            message = f"{found[0].key} routes {parent.name} already, and holds"
+            fault = Fault(
+                ("spec", "parentRefs", number), message, "say all of it in one kind, and delete the other"
+            )
+            yield Finding(fault, related=found[0].key)
 
 
 def _nothing(younger: Document[Any], older: Document[Any], policies: Policies) -> Iterator[Finding]:
