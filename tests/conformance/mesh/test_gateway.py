@@ -128,6 +128,7 @@ def documents(gateway: dict[str, Any]) -> list[Document[Any]]:
         "port": PORTS["guarded"],
         "match": {"uri": {"exact": "/slow"}},
     }
+    encrypted = [f"{name}.example" for name in ("secure", "mutual", "named", "optional")]
     return [
         document(Kind.GATEWAY, "edge", gateway),
         virtual("a-special", ["shop.example"], http=[special]),
@@ -137,8 +138,7 @@ def documents(gateway: dict[str, Any]) -> list[Document[Any]]:
         ),
         virtual("thief", ["admin.example"], http=[to("shop")]),
         virtual("admin", ["admin.example"], "prod", http=[to("admin")]),
-        virtual("secure", ["secure.example"], http=[to("shop")]),
-        virtual("mutual", ["mutual.example", "named.example", "optional.example"], http=[to("shop")]),
+        virtual("encrypted", encrypted, http=[to("shop")]),
         virtual("stream", ["*"], tcp=[{"match": [{"port": PORTS["tcp"]}], **to("shop", 9000)}]),
         virtual("passed", ["a.own.example"], tls=[sni]),
         virtual("ended", ["ended.example"], tcp=[{"match": [{"port": PORTS["ended"]}], **to("shop", 9000)}]),
