@@ -124,8 +124,9 @@ GUARDS = (
 
 def test_who_it_is_comes_before_what_it_may_and_that_before_how_much() -> None:
     made = listener("inbound_8080", *GUARDS)
-    assert filters(made) == ["jwt_authn", "rbac", "rbac", "local_ratelimit", "grpc_stats", "router"]
-    assert filters(listener("inbound_8080")) == ["grpc_stats", "router"]
+    rules = ["rbac.audit", "rbac.deny", "rbac.allow"]
+    assert filters(made) == ["jwt_authn", *rules, "local_ratelimit", "grpc_stats", "router"]
+    assert filters(listener("inbound_8080")) == [*rules, "grpc_stats", "router"]
 
 
 def test_a_byte_stream_is_asked_what_can_be_asked_of_it() -> None:
@@ -134,13 +135,24 @@ def test_a_byte_stream_is_asked_what_can_be_asked_of_it() -> None:
     assert names == ["rbac", "rbac", "local_ratelimit", "tcp_proxy"]
 
 
-def test_a_listener_names_what_it_needs_and_what_shaped_it() -> None:
-    compiled = compile(world(*GUARDS), CLIENT, Memo())
-    made = compiled.snapshot.listeners["inbound_8080"]
+def test_a_resource_names_what_it_needs_and_what_shaped_it() -> None:
+    snapshot = compile(world(*GUARDS), CLIENT, Memo()).snapshot
+    made, table = snapshot.listeners["inbound_8080"], snapshot.routes["inbound|8080"]
     assert (Type.CLUSTER, "inbound|8080||") in made.refers
     assert (Type.CLUSTER, "jwks|443||idp.example") in made.refers
-    assert set(made.documents) == {str(guard.key) for guard in GUARDS}
-    assert "jwks|443||idp.example" in compiled.snapshot.clusters
+    assert (Type.ROUTE, "inbound|8080") in made.refers
+    rules = {str(guard.key) for guard in GUARDS if guard.key.kind is Kind.AUTHORIZATION_POLICY}
+    assert set(table.documents) == rules
+    assert set(made.documents) == {str(guard.key) for guard in GUARDS} - rules
+    assert set(snapshot.listeners["inbound_9000"].documents) >= rules
+    assert "jwks|443||idp.example" in snapshot.clusters
+
+
+def test_a_change_of_authorisation_changes_routes_and_no_listener_of_http() -> None:
+    before, after = (compile(world(*guards), CLIENT, Memo()).snapshot for guards in ((), GUARDS[1:3]))
+    assert after.routes["inbound|8080"].version != before.routes["inbound|8080"].version
+    assert after.listeners["inbound_8080"].version == before.listeners["inbound_8080"].version
+    assert after.listeners["inbound_9000"].version != before.listeners["inbound_9000"].version
 
 
 def test_captured_connections_come_through_one_listener_that_knows_the_named_ports_alone() -> None:

@@ -16,6 +16,7 @@ import msgspec
 from envoy.config.core.v3 import base_pb2
 from envoy.config.listener.v3 import listener_components_pb2 as components
 from envoy.config.listener.v3 import listener_pb2
+from envoy.config.route.v3 import route_pb2
 
 from atoll.planes.mesh.model.snapshot import Resource, Type
 from atoll.planes.mesh.model.world import World
@@ -125,7 +126,13 @@ def _http(name: str, entries: Sequence[Entry], context: Context, ends_tls: Entry
     """``ends_tls``: the one server whose TLS ends in this chain; None: the port speaks plain text."""
     served = routes.hosts_of(context.world, context.client, entries)
     table = names.gateway_routes(name, ends_tls.name if ends_tls is not None else "")
-    configuration = virtual_hosts.configuration(table, served, ignores_port=True)
+    head = route_pb2.RouteConfiguration(
+        ignore_port_in_host_matching=True,
+        typed_per_filter_config=authorization.http_rules(
+            context.governing.authorization, _place(entries[0].port, context)
+        ),
+    )
+    configuration = virtual_hosts.configuration(table, served, head)
     chain = _chain(name, [_manager(name, table, entries[0].port, context)], ends_tls, certificates.HTTP_ALPNS)
     return _Part(
         (chain,),
@@ -137,10 +144,10 @@ def _http(name: str, entries: Sequence[Entry], context: Context, ends_tls: Entry
 
 
 def _manager(name: str, table: str, port: int, context: Context) -> Any:
-    governing, place = context.governing, _place(port, context)
+    governing = context.governing
     filters = (
         *tokens.http_filters(governing.tokens, context.key_clusters),
-        *authorization.http_filters(governing.authorization, place),
+        *authorization.http_seats(),
         *limits.http_filters(governing.limits, (port,)),
     )
     connection = http.Connection(http.Direction.GATEWAY, name, table, filters, _observed(context))

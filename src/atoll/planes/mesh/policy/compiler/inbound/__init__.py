@@ -55,6 +55,9 @@ def _parts(world: World, client: Client, found: Governing, first: int) -> Parts:
             [*(clusters.application(one) for one in client.inbound), *map(keys.cluster, sources)]
         ),
         listeners=parts.by_name(made),
+        routes=parts.by_name(
+            [listeners.routes(entry, context) for entry in entries if entry.inbound.protocol.is_http]
+        ),
     )
 
 

@@ -38,6 +38,16 @@ class Governing(msgspec.Struct, frozen=True):
     def names(self) -> tuple[str, ...]:
         return tuple(str(document.key) for document in self.documents)
 
+    @property
+    def names_of_authorization(self) -> tuple[str, ...]:
+        return tuple(str(document.key) for document in self.authorization)
+
+    @property
+    def names_of_others(self) -> tuple[str, ...]:
+        """Of what shapes a listener of HTTP: all but authorisation, which comes with its routes."""
+        rules = self.names_of_authorization
+        return tuple(name for name in self.names if name not in rules)
+
 
 def of(policies: Policies, client: Client) -> Governing:
     workload = policies.workload(client)

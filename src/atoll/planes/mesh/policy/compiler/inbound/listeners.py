@@ -3,7 +3,8 @@
 Rule: a listener of captured connections takes the ports that the workload has named and no others; a port that nobody
 named is closed, not open to whoever finds it.
 
-The one route of an inbound listener never changes, so that it stands in the listener.
+What authorisation asks of HTTP comes with the route configuration: a changed listener closes connections, a changed route
+configuration holds from the next request on, whichever connection it comes by.
 """
 
 from __future__ import annotations
@@ -116,14 +117,18 @@ def _chains(name: str, entry: Entry, context: Context, destination_port: int) ->
 
 def _http(name: str, entry: Entry, context: Context) -> list[Any]:
     """Who it is comes before what it may, and what it may before how much: what is refused spends nothing."""
-    governing, place = context.governing, _place(entry, context)
+    governing = context.governing
     filters = [
         *tokens.http_filters(governing.tokens, context.key_clusters),
-        *authorization.http_filters(governing.authorization, place),
+        *authorization.http_seats(),
         *limits.http_filters(governing.limits, entry.numbers),
     ]
     connection = http.Connection(
-        http.Direction.INBOUND, name, _routes(entry.inbound.port), tuple(filters), _observed(context)
+        http.Direction.INBOUND,
+        name,
+        names.inbound_routes(entry.inbound.port),
+        tuple(filters),
+        _observed(context),
     )
     return [http.connection_manager(connection)]
 
@@ -147,21 +152,32 @@ def _observed(context: Context) -> telemetry.Observed:
     return telemetry.observed(said, telemetry.SERVER, context.client, context.choices)
 
 
-def _routes(port: int) -> Any:
+def routes(entry: Entry, context: Context) -> Resource:
     """All to the application, without a time limit: the caller's own holds."""
+    port = entry.inbound.port
     route = route_components.Route(
         name=names.DEFAULT_ROUTE,
         match=route_components.RouteMatch(prefix="/"),
         route=route_components.RouteAction(cluster=names.inbound_cluster(port), timeout=messages.duration(0)),
     )
     host = route_components.VirtualHost(name=names.inbound_routes(port), domains=["*"], routes=[route])
-    return route_pb2.RouteConfiguration(
-        name=names.inbound_routes(port), virtual_hosts=[host], validate_clusters=messages.boolean(False)
+    message = route_pb2.RouteConfiguration(
+        name=names.inbound_routes(port),
+        virtual_hosts=[host],
+        validate_clusters=messages.boolean(False),
+        typed_per_filter_config=authorization.http_rules(
+            context.governing.authorization, _place(entry, context)
+        ),
     )
+    refers = ((Type.CLUSTER, names.inbound_cluster(port)),)
+    return messages.sealed(Type.ROUTE, message, refers, context.governing.names_of_authorization)
 
 
 def _sealed(message: Any, entries: Sequence[Entry], context: Context) -> Resource:
     clusters = [names.inbound_cluster(entry.inbound.port) for entry in entries]
     clusters += context.key_clusters.values()
-    refers = tuple((Type.CLUSTER, cluster) for cluster in clusters)
-    return messages.sealed(Type.LISTENER, message, refers, context.governing.names)
+    tables = [names.inbound_routes(entry.inbound.port) for entry in entries if entry.inbound.protocol.is_http]
+    refers = (*((Type.CLUSTER, one) for one in clusters), *((Type.ROUTE, one) for one in tables))
+    is_http = len(tables) == len(entries)
+    shaped = context.governing.names_of_others if is_http else context.governing.names
+    return messages.sealed(Type.LISTENER, message, refers, shaped)

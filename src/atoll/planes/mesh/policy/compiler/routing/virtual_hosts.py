@@ -20,7 +20,7 @@ from envoy.config.route.v3 import route_pb2
 
 from atoll.planes.mesh.model.snapshot import Resource, Type, resource
 from atoll.planes.mesh.model.world import Face, World
-from atoll.planes.mesh.policy.compiler import messages, names
+from atoll.planes.mesh.policy.compiler import names
 from atoll.planes.mesh.policy.compiler.memo import Memo
 from atoll.planes.mesh.policy.compiler.routing import (
     actions,
@@ -158,13 +158,11 @@ def passed_on(cluster: str) -> VirtualHost:
     return VirtualHost(message.SerializeToString(deterministic=True), others=(cluster,))
 
 
-def configuration(name: str, virtual: Iterable[VirtualHost], ignores_port: bool = False) -> Resource:
-    """``ignores_port``: the port in a request's host counts for nothing."""
-    head = route_pb2.RouteConfiguration(
-        name=name,
-        validate_clusters=messages.boolean(False),
-        ignore_port_in_host_matching=ignores_port,
-    )
+def configuration(name: str, virtual: Iterable[VirtualHost], head: Any = None) -> Resource:
+    """``head``: a ``RouteConfiguration`` with what is said besides name and hosts."""
+    head = head or route_pb2.RouteConfiguration()
+    head.name = name
+    head.validate_clusters.value = False
     body = [head.SerializeToString(deterministic=True)]
     refs: dict[Ref, None] = {}
     others: dict[str, None] = {}

@@ -8,7 +8,7 @@ A document on trial (``istio.io/dry-run``) is evaluated beside the others and on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -16,7 +16,7 @@ from envoy.config.rbac.v3 import rbac_pb2
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2 as http_rbac_pb2
 from envoy.extensions.filters.network.rbac.v3 import rbac_pb2 as network_rbac_pb2
 
-from atoll.planes.mesh.policy.compiler import http
+from atoll.planes.mesh.policy.compiler import http, messages
 from atoll.planes.mesh.policy.compiler.security import called, callers, terms
 from atoll.planes.mesh.policy.compiler.security.terms import CALLED, CALLER, Side, Term
 from atoll.resources.mesh.documents.authorization_policy import DRY_RUN, AuthorizationPolicy, Rule
@@ -41,14 +41,39 @@ def http_filters(applied: Sequence[Document[AuthorizationPolicy]], place: Place)
         rules, trial = _rules(applied, action, place, True)
         if rules is None and trial is None:
             continue
-        filter_config = http_rbac_pb2.RBAC(
-            rules=rules,
-            shadow_rules=trial,
-            rules_stat_prefix=action.lower(),
-            shadow_rules_stat_prefix=f"dry_run_{action.lower()}",
-        )
-        filters.append(http.http_filter(HTTP_RBAC, filter_config))
+        filters.append(http.http_filter(HTTP_RBAC, _http(action, rules, trial)))
     return filters
+
+
+def http_seats() -> list[Any]:
+    """Filters that ask nothing by themselves: what they ask is in the route configuration (``http_rules``), so that it
+    changes for connections that are open as well, and closes none.
+    """
+    return [http.http_filter(seat(action), _http(action, None, None)) for action in _ORDER]
+
+
+def http_rules(applied: Sequence[Document[AuthorizationPolicy]], place: Place) -> Mapping[str, Any]:
+    """What each of ``http_seats`` asks, by its name, for a route configuration."""
+    found = {}
+    for action in _ORDER:
+        rules, trial = _rules(applied, action, place, True)
+        if rules is not None or trial is not None:
+            said = http_rbac_pb2.RBACPerRoute(rbac=_http(action, rules, trial))
+            found[seat(action)] = messages.packed(said)
+    return found
+
+
+def seat(action: str) -> str:
+    return f"{HTTP_RBAC}.{action.lower()}"
+
+
+def _http(action: str, rules: Any, trial: Any) -> Any:
+    return http_rbac_pb2.RBAC(
+        rules=rules,
+        shadow_rules=trial,
+        rules_stat_prefix=action.lower(),
+        shadow_rules_stat_prefix=f"dry_run_{action.lower()}",
+    )
 
 
 def network_filters(
