@@ -132,7 +132,8 @@ def _http(name: str, entries: Sequence[Entry], context: Context, ends_tls: Entry
             context.governing.authorization, _place(entries[0].port, context)
         ),
     )
-    configuration = virtual_hosts.configuration(table, served, head)
+    rules = context.governing.names_of_authorization
+    configuration = virtual_hosts.configuration(table, served, head, rules)
     chain = _chain(name, [_manager(name, table, entries[0].port, context)], ends_tls, certificates.HTTP_ALPNS)
     return _Part(
         (chain,),

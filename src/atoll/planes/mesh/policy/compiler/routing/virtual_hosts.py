@@ -158,15 +158,17 @@ def passed_on(cluster: str) -> VirtualHost:
     return VirtualHost(message.SerializeToString(deterministic=True), others=(cluster,))
 
 
-def configuration(name: str, virtual: Iterable[VirtualHost], head: Any = None) -> Resource:
-    """``head``: a ``RouteConfiguration`` with what is said besides name and hosts."""
+def configuration(
+    name: str, virtual: Iterable[VirtualHost], head: Any = None, shaped: Iterable[str] = ()
+) -> Resource:
+    """``head``: a ``RouteConfiguration`` with what is said besides name and hosts; ``shaped``: by these documents."""
     head = head or route_pb2.RouteConfiguration()
     head.name = name
     head.validate_clusters.value = False
     body = [head.SerializeToString(deterministic=True)]
     refs: dict[Ref, None] = {}
     others: dict[str, None] = {}
-    documents: dict[str, None] = {}
+    documents = dict.fromkeys(shaped)
     for host in virtual:
         body += (_VIRTUAL_HOSTS_TAG, _varint(len(host.body)), host.body)
         refs.update(dict.fromkeys(host.refs))
