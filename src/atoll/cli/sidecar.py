@@ -29,6 +29,8 @@ from atoll.host.sidecar import machine, plan
 from atoll.host.sidecar.bootstrap import Wiring
 from atoll.host.sidecar.folder import Folder
 from atoll.host.sidecar.identity.credentials import NamedCredentials, parse_credential
+from atoll.host.sidecar.identity.files import CredentialFiles, KeptToo
+from atoll.host.sidecar.identity.held import Held
 from atoll.host.sidecar.identity.sds import SecretServer
 from atoll.host.sidecar.identity.workload import Who, WorkloadIdentity
 from atoll.host.sidecar.plan import Asked, Planned
@@ -159,6 +161,12 @@ def _add_proxy(parser: argparse.ArgumentParser) -> None:
     )
     option("--join", default="", metavar="FILE", help=f"a file with its join token ({JOIN_VARIABLE})")
     option(
+        "--keep-identity",
+        default="",
+        metavar="DIR",
+        help="keep key and certificate there (0600), so that a start after the first needs no join token",
+    )
+    option(
         "--enrol-at",
         default="",
         metavar="PATH",
@@ -224,9 +232,13 @@ async def _run(options: argparse.Namespace, order: Order, instance: InstanceOrde
 
     def identity(may_ask: Callable[[int], bool]) -> Enrolment:
         secrets = SecretServer(order.folder.sds_socket, may_ask, clock)
-        kept = WorkloadIdentity(_who(options, order), mesh_doors, secrets, clock, system_rng())
+        files = (
+            CredentialFiles(Path(options.keep_identity).absolute(), clock) if options.keep_identity else None
+        )
+        sink = KeptToo(secrets, files) if files is not None else secrets
+        kept = WorkloadIdentity(_who(options, order), mesh_doors, sink, clock, system_rng())
         named = NamedCredentials(credentials, secrets.serve_also)
-        return Enrolment(kept, named, order.wiring.xds)
+        return Enrolment(kept, files.load() if files is not None else None, named, order.wiring.xds)
 
     made = None if options.insecure_xds else identity
     return await Supervisor(order, made, registrar, clock, log).run()
@@ -234,17 +246,20 @@ async def _run(options: argparse.Namespace, order: Order, instance: InstanceOrde
 
 class Enrolment:
     """The workload's identity, as a node of the mesh certifies it, and what a gateway shows to outsiders (``named``).
-    ``nodes``: their xDS ports.
+    ``held``: from an earlier run. ``nodes``: their xDS ports.
     """
 
-    def __init__(self, kept: WorkloadIdentity, named: NamedCredentials, nodes: Sequence[Address]) -> None:
+    def __init__(
+        self, kept: WorkloadIdentity, held: Held | None, named: NamedCredentials, nodes: Sequence[Address]
+    ) -> None:
         self._kept = kept
+        self._held = held
         self._named = named
         self._nodes = nodes
 
     async def open(self) -> str:
         await self._named.open()
-        await self._kept.open()
+        await self._kept.open(self._held)
         held = self._kept.held
         return held.bundle.control_plane if held is not None else ""
 

@@ -11,9 +11,11 @@ from atoll.cli.offline_root import OfflineRoot
 from atoll.client import mesh_doors
 from atoll.errors import AtollError, Code
 from atoll.host.sidecar.identity import held as rules
+from atoll.host.sidecar.identity.files import CredentialFiles, KeptToo
 from atoll.host.sidecar.identity.held import Held
 from atoll.host.sidecar.identity.workload import Who, WorkloadIdentity
 from atoll.planes.mesh.service.identity.intermediate import FOLDER, KEY_FILE
+from atoll.resources.mesh import join_token
 from atoll.resources.mesh.authority import Stage
 from atoll.resources.mesh.authority_api import (
     AdvanceOrder,
@@ -21,6 +23,7 @@ from atoll.resources.mesh.authority_api import (
     CreateOrder,
     IntermediateOrder,
     RotateOrder,
+    TokenOrder,
     TrustOrder,
 )
 from atoll.resources.mesh.identity import Bundle
@@ -436,6 +439,34 @@ def test_everybody_renews_when_they_are_asked_to() -> None:
         assert len(node.authority.certificates()) == 3
         for agent in agents:
             await agent.close()
+
+    run(scenario)
+
+
+def test_who_joined_by_a_token_goes_on_by_its_certificate_after_a_new_start(tmp_path: Path) -> None:
+    async def scenario(mesh: Mesh) -> None:
+        node = await mesh.start()
+        clock, sink = BootClock(), Nobody()
+        files = CredentialFiles(tmp_path / "kept", clock)
+        token = join_token.parse((await node.operator.make_token(TokenOrder("reviews"))).token)
+        first = Who(service="reviews", nodes=(node.xds,), token=token)
+        agent = WorkloadIdentity(first, mesh_doors, KeptToo(sink, files), clock, seeded_rng(1))
+        await agent.open(files.load())
+        await agent.close()
+        (before,) = node.authority.certificates()
+        again = Who(service="reviews", nodes=(node.xds,), socket=tmp_path / "there-is-none")
+        agent = WorkloadIdentity(again, mesh_doors, KeptToo(sink, files), clock, seeded_rng(1))
+        await agent.open(files.load())
+        assert agent.held is not None
+        assert agent.held.issued.serial == before.serial
+        await node.operator.renew()
+        await until(lambda: agent.renewals == 1, "the renewal by the certificate that was kept")
+        await until(lambda: node.authority.certificates()[0].serial != before.serial, "the ledger to know")
+        assert [each.how for each in node.authority.certificates()] == ["certificate"]
+        kept = files.load()
+        assert kept is not None
+        assert kept.issued.serial == agent.held.issued.serial
+        await agent.close()
 
     run(scenario)
 

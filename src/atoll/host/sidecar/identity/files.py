@@ -15,6 +15,7 @@ import msgspec
 
 from atoll.errors import AtollError, Code
 from atoll.host.sidecar.identity.held import Held
+from atoll.host.sidecar.identity.workload import Sink
 from atoll.resources.mesh.identity import Issued
 from atoll.runtime import disk, loop
 from atoll.runtime.clock import Clock
@@ -69,3 +70,22 @@ class CredentialFiles:
         known = issued.bundle.version
         kept = msgspec.structs.replace(issued, ttl_s=left_s)
         return Held(key, kept, issued.bundle, known, known, self._clock.now_s())
+
+
+class KeptToo:
+    """A ``Sink`` whose identity is kept in ``files`` as well, so that an agent that starts again needs no further proof."""
+
+    def __init__(self, sink: Sink, files: CredentialFiles) -> None:
+        self._sink = sink
+        self._files = files
+
+    async def open(self) -> None:
+        await self._files.open()
+        await self._sink.open()
+
+    async def close(self) -> None:
+        await self._sink.close()
+
+    async def hold(self, held: Held) -> bool:
+        await self._files.hold(held)
+        return await self._sink.hold(held)

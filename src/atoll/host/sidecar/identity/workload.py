@@ -3,8 +3,8 @@
 Rule: the private key is made here and leaves this process only to ``Sink``, for the workload itself. Every renewal has a new
 key. While no node answers, what is held goes on; the node that is asked is whichever answers.
 
-How the workload proves itself: at a Unix socket by its uid each time; elsewhere by a join token the first time and by its
-present certificate from then on.
+How the workload proves itself: at a Unix socket by its uid each time; where there is none by a join token the first time and
+by its present certificate from then on.
 """
 
 from __future__ import annotations
@@ -152,9 +152,10 @@ class WorkloadIdentity:
     async def _door(self) -> tuple[Door, str]:
         """Where to ask, and the secret to show there."""
         who, held = self._who, self._held
-        if who.socket is not None:
+        certified = held is not None and held.ends_s > self._clock.now_s()
+        if who.socket is not None and (who.socket.exists() or not certified):
             return self._doors.by_socket(who.socket), ""
-        if held is not None and held.ends_s > self._clock.now_s():
+        if held is not None and certified:
             credentials = Credentials(held.bundle.roots, held.issued.chain, held.key)
             return self._doors.by_certificate(who.nodes, credentials, held.bundle), ""
         if who.token is None:
