@@ -4,7 +4,9 @@ Rule: the node is started as users start it; services are in its registry, clien
 process (``bench/load/xds.py``), which shares the node's two cores. Each client is of a service of its own, so that no two share a
 snapshot: the worst case. A figure counts when *all* clients have said that they have the change.
 
-    python3 dev.py bench mesh [--clients N] [--services N] [--changes N] [--write]
+What real Envoys add (``bench/load/mesh_proxies.py``) comes after it.
+
+    python3 dev.py bench mesh [--clients N] [--services N] [--changes N] [--envoys N] [--write]
 """
 
 from __future__ import annotations
@@ -25,12 +27,11 @@ from pathlib import Path
 
 import msgspec
 import uvloop
-from rich.console import Console
-from rich.table import Table
 
 from atoll.resources.mesh.clients import Client, Kind
 from atoll.wire.xds.stream import CLUSTER, ENDPOINTS
-from bench.load import nacos, registry, xds
+from bench.load import mesh_proxies, nacos, registry, xds
+from bench.load.mesh_rows import Row, markdown, show
 from bench.load.servers import Server, _running
 from tests.e2e.atoll import any_ports
 from tests.peers.nodes import GRPC_ABOVE
@@ -52,17 +53,6 @@ spec:
   host: service-1
   trafficPolicy: {{connectionPool: {{tcp: {{maxConnections: {number}}}}}}}
 """
-
-
-@dataclass(frozen=True)
-class Row:
-    case: str
-    measured: str
-    aim: str = ""
-    met: bool = True
-
-    def cells(self) -> list[str]:
-        return [self.case, self.measured, self.aim, "" if not self.aim else "met" if self.met else "MISSED"]
 
 
 @dataclass
@@ -276,10 +266,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--clients", type=int, default=500)
     parser.add_argument("--services", type=int, default=1_000)
     parser.add_argument("--changes", type=int, default=10, help="of each kind, of which medians are shown")
+    parser.add_argument("--envoys", type=int, default=100, help="real ones; 45 MB each")
     parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE.name}")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=environment.STATE) as name:
         rows = uvloop.run(measure(Path(name), options))
+        rows += mesh_proxies.measure(Path(name), options.envoys)
     setting = (
         f"`python3 dev.py bench mesh --clients {options.clients} --services {options.services}` on commit {soak.commit()}, "
         f"Python {platform.python_version()}, {os.cpu_count()} shared cores, node and clients on one machine. "
@@ -289,23 +281,6 @@ def main(arguments: Sequence[str]) -> int:
     if options.write:
         soak.write_section(PAGE, "mesh", f"{setting}\n\n{markdown(rows)}")
     return int(not all(row.met for row in rows))
-
-
-HEAD = ("case", "measured", "aim", "")
-
-
-def markdown(rows: Sequence[Row]) -> str:
-    lines = ["| " + " | ".join(HEAD) + " |", "|---" * len(HEAD) + "|"]
-    return "\n".join([*lines, *("| " + " | ".join(row.cells()) + " |" for row in rows)])
-
-
-def show(rows: Sequence[Row], setting: str) -> None:
-    table = Table(*HEAD)
-    for row in rows:
-        table.add_row(*row.cells())
-    console = Console(width=160)
-    console.print(table)
-    console.print(setting)
 
 
 if __name__ == "__main__":
