@@ -56,6 +56,7 @@ KINDS = (
     Kind.LOCAL_RATE_LIMIT,
 )
 REQUESTS_A_ROUND = 12
+WARM_WITHIN_S = 30.0
 HOSTS = ("reviews", "reviews.default", "ratings", "details.other", "web.test", "a.web.test", "nobody")
 VALUES = ("alpha", "canary", "x-user", "v1", "100%", "")
 
@@ -63,12 +64,14 @@ VALUES = ("alpha", "canary", "x-user", "v1", "100%", "")
 class Stand:
     """A sidecar of ``reviews`` that takes its configuration from the test, before backends that echo."""
 
-    def __init__(self, folder: Path, server: AdsServer, ports: tuple[int, int]) -> None:
+    def __init__(self, folder: Path, server: AdsServer, admin: envoy.Admin, ports: tuple[int, int]) -> None:
         self.server = server
+        self.admin = admin
         self.inbound_port, self.echo_port = ports
         self.http_path = server.socket.with_name("http.sock")
         self.log = explained.Log(folder / "access.log")
         self.memo = Memo()
+        self._pushes = 0
         self.leant_on = fuzz_world.leant_on()
         self.world = fuzz_world.world(self.echo_port)
         self.client: Client = msgspec.structs.replace(
@@ -87,6 +90,16 @@ class Stand:
         leant_on = {each.key: each for each in self.leant_on}
         world = fuzz_world.with_documents(self.world, {**leant_on, **documents}.values())
         return compiler.compile(world, self.client, self.memo).snapshot
+
+    def push(self, snapshot: Snapshot) -> None:
+        """Until it is in effect: what warms is acknowledged and not yet used, and a worker turns to it between two
+        connections.
+        """
+        assert self.server.push(with_log(snapshot, self.log.path)) == []
+        self.admin.wait(_is_warm, "nothing to be warming", WARM_WITHIN_S)
+        self._pushes += 1
+        inbound = Request("reviews", direction=Direction.INBOUND, port=self.inbound_port)
+        self.ask({f"turn-{self._pushes}": Request("reviews"), f"turn-in-{self._pushes}": inbound})
 
     def ask(self, requests: Mapping[str, Request]) -> dict[str, dict[str, Any]]:
         """The lines of the access log."""
@@ -110,17 +123,24 @@ def _standing(folder: Path) -> Iterator[Stand]:
         sockets = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ads-")))
         server = AdsServer(sockets / "ads.sock").start()
         stack.callback(server.stop)
-        stand = Stand(folder, server, (inbound_port, echo_port))
-        node = {"id": node_metadata.node_id(stand.client, "explained"), "cluster": "reviews"}
+        node = {"id": node_metadata.node_id(fuzz_world.SIDECAR, "explained"), "cluster": "reviews"}
         config = bootstrap(node, server.socket)
         config["static_resources"]["listeners"] = [echo_listener(echo_port)]
         proxy = envoy.Envoy(folder, config, *explained.FLUSH)
         stack.callback(proxy.stop)
+        stand = Stand(folder, server, proxy.admin, (inbound_port, echo_port))
         proxy.begin()
         first = stand.compile([])
         assert first is not None and server.push(with_log(first, stand.log.path)) == []
         proxy.wait_ready()
         yield stand
+
+
+def _is_warm(admin: envoy.Admin) -> bool:
+    stats = admin.stats("warming")
+    return not (
+        stats["cluster_manager.warming_clusters"] or stats["listener_manager.total_listeners_warming"]
+    )
 
 
 @pytest.mark.timeout(1800)
@@ -147,7 +167,7 @@ def test_explanations_of_compiled_documents_agree_with_the_access_log(
             if snapshot is None:
                 ends["refused documents"] += 1
                 return
-            assert stand.server.push(with_log(snapshot, stand.log.path)) == []
+            stand.push(snapshot)
             first = sum(ends.values())
             requests = {f"{seed}-{first + each}": _request(rng, stand) for each in range(REQUESTS_A_ROUND)}
             lines = stand.ask(requests)

@@ -39,7 +39,7 @@ def as_grpc(found: Explanation) -> Explanation:
     changed = msgspec.structs.replace(found, chances=chances, targets=targets)
     if found.outcome is Outcome.FORWARDED or not found.status or found.is_plain:
         return changed
-    status = _STATUS.get(found.status, 0 if found.status == _OK else _UNKNOWN)
+    status = _STATUS.get(found.status, _UNKNOWN)
     return msgspec.structs.replace(changed, status=_OK, grpc_status=status)
 
 

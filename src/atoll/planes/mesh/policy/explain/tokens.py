@@ -1,18 +1,18 @@
 """What a JWT filter makes of a request, by the claims of the token that it carries.
 
-Rule: a token is what the question says: ``claims`` are those of a token whose signature and times are right; none means
-that the request has no token. A bad signature is not asked about: no document decides on it.
+Rule: a token is what the question says: ``claims`` are those of a token whose signature and times are right. Without them
+the request has no token, or, where something stands at a place that a provider looks at, one that nobody takes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from atoll.planes.mesh.policy.explain import matching, routing
-from atoll.planes.mesh.policy.explain.facts import Facts
+from atoll.planes.mesh.policy.explain.facts import Facts, query_of
 from atoll.planes.mesh.policy.explain.matching import Unclear
 
 FILTER = "envoy.filters.http.jwt_authn"
@@ -75,22 +75,38 @@ def _preflight(facts: Facts) -> bool:
 def _required(config: Any, requirement: Any, facts: Facts) -> Checked:
     kind = requirement.WhichOneof("requires_type")
     if kind in (None, "allow_missing_or_failed"):
-        return (
-            _any_provider(config, facts) if facts.claims and _any_provider(config, facts).provider else _PASS
-        )
+        found = _among(config, sorted(config.providers), facts)
+        return found if found.provider else _PASS
     if kind == "allow_missing":
-        return _any_provider(config, facts) if facts.claims else _PASS
+        return _missing_allowed(config, sorted(config.providers), facts)
     if kind == "provider_name":
         return _provider(config, requirement.provider_name, (), facts)
     if kind == "provider_and_audiences":
         wanted = requirement.provider_and_audiences
         return _provider(config, wanted.provider_name, tuple(wanted.audiences), facts)
     if kind == "requires_any":
-        return _either([_required(config, each, facts) for each in requirement.requires_any.requirements])
+        return _any_of(config, requirement.requires_any.requirements, facts)
     if kind == "requires_all":
         every = [_required(config, each, facts) for each in requirement.requires_all.requirements]
         return next((each for each in every if each.problem), every[0])
     raise Unclear(f"a JWT requirement of kind {kind} is not modelled")
+
+
+def _any_of(config: Any, requirements: Sequence[Any], facts: Facts) -> Checked:
+    """What may be missing in a list is the token of the providers that are in the same list."""
+    beside = [each.provider_name for each in requirements if each.provider_name]
+    found = []
+    for each in requirements:
+        if each.WhichOneof("requires_type") == "allow_missing":
+            found.append(_missing_allowed(config, beside, facts))
+        else:
+            found.append(_required(config, each, facts))
+    return _either(found)
+
+
+def _missing_allowed(config: Any, names: Sequence[str], facts: Facts) -> Checked:
+    found = _among(config, names, facts)
+    return _PASS if found is _MISSING else found
 
 
 def _either(every: list[Checked]) -> Checked:
@@ -103,10 +119,13 @@ def _either(every: list[Checked]) -> Checked:
     return next((each for each in reversed(every) if not each.vague), every[-1])
 
 
-def _any_provider(config: Any, facts: Facts) -> Checked:
-    """By the provider of the token's issuer, whichever it is."""
+def _among(config: Any, names: Sequence[str], facts: Facts) -> Checked:
+    """By the provider of the token's issuer, whichever of ``names`` it is."""
+    if not facts.claims:
+        every = [_without_claims(config.providers[name], facts) for name in names]
+        return next((each for each in every if each is not _MISSING), _MISSING)
     issuer = facts.claims.get("iss", "")
-    mine = [name for name in sorted(config.providers) if config.providers[name].issuer in ("", issuer)]
+    mine = [name for name in names if config.providers[name].issuer in ("", issuer)]
     if not mine:
         return Checked(401, f"its JWT is of issuer {issuer!r}, which nobody named", vague=True)
     return _provider(config, mine[0], (), facts)
@@ -115,7 +134,7 @@ def _any_provider(config: Any, facts: Facts) -> Checked:
 def _provider(config: Any, name: str, audiences: tuple[str, ...], facts: Facts) -> Checked:
     provider = config.providers[name]
     if not facts.claims:
-        return _MISSING
+        return _without_claims(provider, facts)
     issuer = facts.claims.get("iss", "")
     if provider.issuer and issuer != provider.issuer:
         return Checked(401, f"its JWT is of issuer {issuer!r}, not of {provider.issuer!r}", vague=True)
@@ -129,3 +148,24 @@ def _provider(config: Any, name: str, audiences: tuple[str, ...], facts: Facts) 
     ):
         return Checked(401, "its JWT has a subject that is not let in")
     return Checked(provider=name)
+
+
+def _without_claims(provider: Any, facts: Facts) -> Checked:
+    place = next(_places_with_something(provider, facts), "")
+    return Checked(401, f"what it carries in {place} is no valid JWT") if place else _MISSING
+
+
+def _places_with_something(provider: Any, facts: Facts) -> Iterator[str]:
+    """Where ``provider`` finds what it takes for a token."""
+    headers = [(each.name, each.value_prefix) for each in provider.from_headers]
+    params, cookies = list(provider.from_params), list(provider.from_cookies)
+    if not headers and not params and not cookies:
+        headers, params = [("authorization", "Bearer ")], ["access_token"]
+    for name, prefix in headers:
+        if any(prefix in value for value in facts.headers.get(name.lower(), ())):
+            yield f"the header {name}"
+    query = query_of(facts.path)
+    yield from (f"the parameter {name}" for name in params if name in query)
+    pieces = [each for value in facts.headers.get("cookie", ()) for each in value.split(";")]
+    given = [each.partition("=")[0].strip() for each in pieces if "=" in each]
+    yield from (f"the cookie {name}" for name in cookies if name in given)
