@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from atoll.errors import AtollError, Code
+from atoll.planes.mesh.policy.explain import rbac
 from atoll.planes.mesh.policy.explain.config import of_messages, of_snapshot
 from atoll.planes.mesh.policy.explain.dump import of_dump
 from atoll.resources.mesh.explanations import Direction, Outcome, Stage
@@ -347,3 +349,10 @@ def test_what_is_no_dump_is_refused(content: bytes) -> None:
     with pytest.raises(AtollError, match="config_dump") as caught:
         of_dump(content)
     assert caught.value.code is Code.INVALID
+
+
+def test_path_templates_stand_for_one_segment_or_for_many() -> None:
+    one, many = (re.compile(rbac.template_pattern(each)) for each in ("/v1/*/x", "/v1/**"))
+    assert one.fullmatch("/v1/a/x") and not one.fullmatch("/v1/a/b/x") and not one.fullmatch("/v1//x")
+    assert many.fullmatch("/v1/a/b") and many.fullmatch("/v1/")
+    assert re.compile(rbac.template_pattern("/{name}.{end=**}")).fullmatch("/a.b/c")

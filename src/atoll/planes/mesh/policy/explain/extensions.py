@@ -20,6 +20,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from envoy.extensions.filters.network.rbac.v3.rbac_pb2 import RBAC as NetworkRbac
 from envoy.extensions.filters.network.redis_proxy.v3.redis_proxy_pb2 import RedisProxy
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
+from envoy.extensions.path.match.uri_template.v3.uri_template_match_pb2 import UriTemplateMatchConfig
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext
 
 KNOWN: dict[str, Any] = {
@@ -40,6 +41,7 @@ KNOWN: dict[str, Any] = {
         RedisProxy,
         Router,
         TcpProxy,
+        UriTemplateMatchConfig,
     )
 }
 

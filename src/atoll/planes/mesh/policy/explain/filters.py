@@ -110,6 +110,7 @@ def _shadow(config: Any, facts: Facts) -> str:
 
 
 def _jwt(config: Any, override: Any | None, _: Place, facts: Facts) -> Passed:
+    facts = tokens.cleaned(config, facts)
     checked = tokens.check(config, override, facts)
     if checked.problem:
         return Passed(

@@ -6,13 +6,17 @@ first policy by name that matches is the one that is told of.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from envoy.config.rbac.v3.rbac_pb2 import RBAC
 
-from atoll.planes.mesh.policy.explain import matching
-from atoll.planes.mesh.policy.explain.facts import Facts
+from atoll.planes.mesh.policy.explain import extensions, matching
+from atoll.planes.mesh.policy.explain.facts import Facts, path_of
 from atoll.planes.mesh.policy.explain.matching import Unclear
+
+_SEGMENT = "a-zA-Z0-9\\-._~%!$&'()+,;:@="
+_TEMPLATE_PART = re.compile(r"([^*{}]+)|\{([^{}]*)\}|(\*+)")
 
 
 def verdict(rules: Any, facts: Facts) -> tuple[bool, str]:
@@ -50,7 +54,23 @@ def _permission(rule: Any, facts: Facts) -> bool:
         return bool(rule.destination_port_range.start <= facts.port < rule.destination_port_range.end)
     if kind == "requested_server_name":
         return matching.string(rule.requested_server_name, facts.server_name)
+    if kind == "uri_template":
+        template = extensions.unpacked(rule.uri_template.typed_config)
+        if template is not None:
+            return (
+                matching.regex(template_pattern(template.path_template)).fullmatch(path_of(facts.path))
+                is not None
+            )
     return _shared(rule, kind, facts)
+
+
+def template_pattern(template: str) -> str:
+    """A path template as RE2: ``*`` is one segment, ``**`` any number of them, ``{name}`` and ``{name=*}`` the same named."""
+    found = []
+    for literal, named, glob in _TEMPLATE_PART.findall(template):
+        glob = glob or (named.partition("=")[2] or "*" if named else "")
+        found.append({"*": f"[{_SEGMENT}]+", "**": f"[{_SEGMENT}/]*"}.get(glob, re.escape(literal or glob)))
+    return "".join(found)
 
 
 def _principal(identity: Any, facts: Facts) -> bool:
