@@ -52,8 +52,8 @@ def check(config: Any, route_config: Any | None, facts: Facts) -> Checked:
 
 def cleaned(config: Any, facts: Facts) -> Facts:
     """Without the headers in which providers hand a token's payload on: Envoy takes nobody else's word for them."""
-    names = {each.forward_payload_header.lower() for each in config.providers.values()}
-    kept = {name: values for name, values in facts.headers.items() if name not in names}
+    handed = {each.forward_payload_header.lower() for each in config.providers.values()}
+    kept = {name: values for name, values in facts.headers.items() if name not in handed}
     return msgspec.structs.replace(facts, headers=kept) if len(kept) < len(facts.headers) else facts
 
 
