@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import pytest
 
-from atoll.errors import AtollError
+from atoll.errors import AtollError, Code
+from atoll.planes.mesh.model import canary_view
 from atoll.planes.mesh.model.world import world_of
 from atoll.planes.mesh.policy import compiler
 from atoll.planes.mesh.policy.compiler import Memo
@@ -18,7 +18,15 @@ from atoll.planes.mesh.service.documents import Documents
 from atoll.planes.mesh.service.push import Push
 from atoll.planes.mesh.service.traffic import Traffic
 from atoll.resources.actor import Actor
-from atoll.resources.mesh.canary import CANCELLED, PROMOTED, ROLLED_BACK, CanaryMove, CanaryOrder, CanaryPlan
+from atoll.resources.mesh.canary import (
+    CANCELLED,
+    PROMOTED,
+    ROLLED_BACK,
+    Canary,
+    CanaryMove,
+    CanaryOrder,
+    CanaryPlan,
+)
 from atoll.resources.mesh.document_api import ApplyOrder, DocumentName, FileText
 from atoll.resources.mesh.services import MeshService
 from atoll.runtime import loop
@@ -26,7 +34,7 @@ from atoll.runtime.clock import BootClock
 from atoll.runtime.logs import Log
 from atoll.runtime.metrics import Metrics
 from atoll.runtime.tasks import Tasks
-from atoll.store.api import RESERVED_PREFIX, Put
+from atoll.store.api import RESERVED_PREFIX, Put, Store
 from atoll.store.memory import open_memory
 from atoll.store.peers import Member, Peers
 from atoll.store.shell import StoreShell
@@ -50,6 +58,7 @@ spec:
 
 @dataclass
 class Node:
+    store: Store
     documents: Documents
     canaries: Canaries
     audited: list[tuple[str, str]] = field(default_factory=list)
@@ -90,7 +99,7 @@ def on_a_node(scenario: Callable[[Node], Awaitable[None]]) -> None:
             clock=BootClock(),
             audit=audit,
         )
-        node = Node(documents, Canaries(parts), audited)
+        node = Node(store, documents, Canaries(parts), audited)
         tasks = Tasks(Log("test"), lambda name, error: failed.append(error))
         await documents.follower.load()
         await node.canaries.following.load()
@@ -138,12 +147,15 @@ def test_one_runs_at_a_time_and_a_name_is_used_once() -> None:
 
 
 def test_what_two_nodes_begin_at_once_is_one() -> None:
-    """Both decided on a view without a canary."""
+    """Both decide on a view without a canary; the store takes one of them."""
 
     async def scenario(node: Node) -> None:
-        found = await asyncio.gather(node.begin("one"), node.begin("two"), return_exceptions=True)
-        assert [type(each) for each in found] == [type(None), AtollError]
-        assert list(node.canaries.view.canaries) == ["one"]
+        empty = node.canaries.view
+        writes = [canary_view.begin(empty, Canary(name=name, changes=())) for name in ("one", "two")]
+        await node.store.commit(writes[0].guards, writes[0].operations)
+        with pytest.raises(AtollError) as caught:
+            await node.store.commit(writes[1].guards, writes[1].operations)
+        assert caught.value.code is Code.CONFLICT
 
     on_a_node(scenario)
 
