@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from atoll.errors import AtollError, Code
 from atoll.planes.mesh.service.documents import Documents
 from atoll.resources.actor import Actor
 from atoll.resources.mesh.document_api import Applied, ApplyOrder, FileText
@@ -18,7 +19,7 @@ from atoll.resources.mesh.services import Endpoint, MeshService, Port, host_of
 from atoll.runtime import loop
 from atoll.runtime.logs import Log
 from atoll.runtime.tasks import Tasks
-from atoll.store.api import RESERVED_PREFIX, Driver, Put
+from atoll.store.api import RESERVED_PREFIX, Cancel, Done, Driver, Put, Request, Txn, Watch, WatchSink
 from atoll.store.memory import open_memory
 from atoll.store.shell import StoreShell
 
@@ -61,6 +62,28 @@ def service(
 def order(*texts: str, force: bool = False, dry_run: bool = False) -> ApplyOrder:
     files = tuple(FileText(f"{number}.yaml", text) for number, text in enumerate(texts, 1))
     return ApplyOrder(files, force=force, dry_run=dry_run)
+
+
+class Ailing:
+    """A store that can be away: ``writes_left`` more transactions succeed, None: all of them."""
+
+    def __init__(self) -> None:
+        self.writes_left: int | None = None
+        self._driver = open_memory()
+
+    def submit(self, request: Request, done: Done, timeout_s: float | None = None) -> None:
+        if isinstance(request, Txn) and self.writes_left is not None:
+            if not self.writes_left:
+                done(AtollError(Code.UNAVAILABLE, "the store is away", retry_after_s=1.0))
+                return
+            self.writes_left -= 1
+        self._driver.submit(request, done, timeout_s)
+
+    def watch(self, watch: Watch, sink: WatchSink) -> Cancel:
+        return self._driver.watch(watch, sink)
+
+    def close(self) -> None:
+        self._driver.close()
 
 
 @dataclass

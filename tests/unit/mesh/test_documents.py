@@ -23,7 +23,17 @@ from atoll.resources.mesh.document_api import (
 from atoll.resources.mesh.documents.kinds import DocumentKey, Kind
 from atoll.store.api import Put, Range, prefix_end
 from atoll.store.audit import hash_of
-from tests.unit.mesh.documents_kit import ANN, BOTH, ROUTE, SUBSETS, Kit, order, service, with_documents
+from tests.unit.mesh.documents_kit import (
+    ANN,
+    BOTH,
+    ROUTE,
+    SUBSETS,
+    Ailing,
+    Kit,
+    order,
+    service,
+    with_documents,
+)
 
 ROUTE_KEY = DocumentKey(Kind.VIRTUAL_SERVICE, "default", "reviews")
 RULE_KEY = DocumentKey(Kind.DESTINATION_RULE, "default", "reviews")
@@ -223,3 +233,38 @@ def test_documents_are_found_by_kind_namespace_and_name() -> None:
         assert caught.value.code is Code.NOT_FOUND
 
     with_documents(scenario)
+
+
+def test_while_the_store_is_away_what_was_last_known_is_in_force_and_nothing_is_changed() -> None:
+    ailing = Ailing()
+
+    async def scenario(kit: Kit) -> None:
+        await kit.apply(BOTH)
+        ailing.writes_left = 0
+        with pytest.raises(AtollError) as caught:
+            await kit.apply(SUBSETS.replace("version: v1", "version: v2"))
+        assert (caught.value.code, caught.value.retry_after_s) == (Code.UNAVAILABLE, 1.0)
+        assert set(kit.documents.policies.documents) == {ROUTE_KEY, RULE_KEY}
+        assert [each.name for each in kit.documents.find(DocumentsAsked("vs"))] == ["reviews"]
+        assert len((await kit.documents.differences(order(BOTH))).documents) == 2
+        ailing.writes_left = None
+        await kit.apply(SUBSETS.replace("version: v1", "version: v2"))
+
+    with_documents(scenario, ailing)
+
+
+def test_an_order_in_pieces_that_fails_on_its_way_says_how_far_it_came() -> None:
+    ailing = Ailing()
+
+    async def scenario(kit: Kit) -> None:
+        text = "---\n".join(entry(f"e{n:03}") for n in range(2 * CHANGES_OF_TXN_MAX))
+        ailing.writes_left = 1
+        with pytest.raises(AtollError, match=rf"the first {CHANGES_OF_TXN_MAX} of .* are written") as caught:
+            await kit.apply(text)
+        assert caught.value.code is Code.UNKNOWN
+        ailing.writes_left = None
+        again = await kit.apply(text)
+        assert [each.outcome for each in again.documents].count(UNCHANGED) == CHANGES_OF_TXN_MAX
+        assert len(kit.documents.view.held) == 2 * CHANGES_OF_TXN_MAX
+
+    with_documents(scenario, ailing)

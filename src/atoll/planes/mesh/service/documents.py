@@ -96,7 +96,7 @@ class Documents:
 
     async def commit(self, actor: Actor, prepared: Prepared) -> int:
         """Write what was prepared. Returns the revision, 0 where nothing had to be. Raises CONFLICT when documents were
-        changed since it was prepared; UNAVAILABLE or UNKNOWN with what of it is written already.
+        changed since it was prepared; UNKNOWN with how much of it is written where a later piece failed.
         """
         revision, generation = 0, prepared.generation
         pieces = document_view.pieces_of(prepared.changes)
@@ -106,7 +106,7 @@ class Documents:
             try:
                 result = await self._store.commit([document_view.guard_of(generation)], operations)
             except AtollError as error:
-                raise _part_way(error, number, len(pieces)) from error
+                raise _part_way(error, number) from error
             revision = generation = result.revision
         await self.follower.at(revision)
         return revision
@@ -189,16 +189,14 @@ def _difference(change: Change) -> Difference:
     return Difference(key.kind.value, key.namespace, key.name, change.outcome, before, after)
 
 
-def _part_way(error: AtollError, done: int, pieces: int) -> AtollError:
+def _part_way(error: AtollError, done: int) -> AtollError:
     """The first piece failed as a whole; a later one says how far it came."""
     if not done:
         return error
-    size = document_view.CHANGES_OF_TXN_MAX
-    text = (
-        f"{error.message}; the first {done * size} documents of {pieces} pieces are written: apply it again"
-    )
+    written = done * document_view.CHANGES_OF_TXN_MAX
+    text = f"{error.message}; the first {written} of the documents are written: apply them all again"
     return AtollError(
-        Code.UNKNOWN if error.code is Code.CONFLICT else error.code,
+        Code.UNKNOWN,
         text,
         reason=error.reason,
         retry_after_s=error.retry_after_s,
