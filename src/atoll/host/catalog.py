@@ -360,6 +360,7 @@ def _mesh_settings(settings: Settings) -> Any:
         root_namespace=settings.mesh_root_namespace,
         empty_endpoints=settings.mesh_empty_endpoints,
         unknown=settings.mesh_unknown,
+        scope=settings.mesh_scope,
         access_log=settings.mesh_access_log,
         otlp=settings.mesh_otlp,
         trace_percent=settings.mesh_trace_percent,

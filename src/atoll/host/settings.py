@@ -187,6 +187,12 @@ class Settings:
         "Where intercepted traffic to no service of the mesh goes: nowhere, or on to where it was dialled.",
         ("registry-only", "allow-any"),
     )
+    mesh_scope: str = _setting(
+        "all",
+        "WHEN",
+        "When a sidecar is told of the services in its scope: of all at once, or of each when it is first called.",
+        ("all", "called"),
+    )
     mesh_access_log: str = _setting(
         "/dev/stdout",
         "FILE",

@@ -107,4 +107,5 @@ def snapshot(*resources: Resource) -> Snapshot:
     by_type: dict[Type, dict[str, Resource]] = {kind: {} for kind in Type}
     for each in resources:
         by_type[each.type][each.name] = each
-    return Snapshot(*(by_type[kind] for kind in Type))
+    clusters, endpoints_of, listeners, routes = (by_type[kind] for kind in Type)
+    return Snapshot(clusters, endpoints_of, listeners, routes)

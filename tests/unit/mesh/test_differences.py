@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 
@@ -99,3 +100,13 @@ def test_what_did_not_come_by_xds_is_not_compared() -> None:
 def test_there_is_an_end_to_the_list() -> None:
     many = [Cluster(name=f"c{number}") for number in range(differences.DIFFERENCES_MAX + 10)]
     assert len(_found(many, [])) == differences.DIFFERENCES_MAX
+
+
+def test_a_cluster_that_was_not_asked_for_is_not_missed() -> None:
+    intended = _snapshot(*_messages(), made.cluster("b"), made.endpoints("b", ["HEALTHY"]))
+    actual = dump.resources(made.dump_of(_messages()))
+    assert [each.resource for each in differences.differences(intended, actual)] == ["b", "b"]
+    on_demand = msgspec.structs.replace(intended, on_demand=frozenset({"a", "b"}))
+    assert differences.differences(on_demand, actual) == []
+    changed = dump.resources(made.dump_of([*_messages()[:2], made.cluster("a", lb_policy="MAGLEV"), *_messages()[3:]]))
+    assert [each.resource for each in differences.differences(on_demand, changed)] == ["a"]

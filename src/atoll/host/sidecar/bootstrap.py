@@ -84,6 +84,8 @@ def bootstrap(wiring: Wiring, folder: Folder) -> dict[str, Any]:
 
 def _node(wiring: Wiring) -> dict[str, Any]:
     client = wiring.client
+    if wiring.delta:
+        client = msgspec.structs.replace(client, extensions=client.extensions | {proxy.ON_DEMAND})
     where = client.locality
     return {
         "id": wiring.node,

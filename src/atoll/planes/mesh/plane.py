@@ -19,7 +19,7 @@ from atoll.planes.mesh.frontends.lrs import Lrs
 from atoll.planes.mesh.frontends.xds import LIMITS, Visitors, status_of
 from atoll.planes.mesh.model.document_view import DocumentView
 from atoll.planes.mesh.model.policy_index import Settings as Naming
-from atoll.planes.mesh.model.world import Choices, EmptyEndpoints, Unknown
+from atoll.planes.mesh.model.world import Choices, EmptyEndpoints, Scope, Unknown
 from atoll.planes.mesh.policy import compiler
 from atoll.planes.mesh.policy.compiler import Memo
 from atoll.planes.mesh.service import canaries
@@ -232,6 +232,7 @@ def _choices(settings: Settings) -> Choices:
         root_namespace=settings.root_namespace,
         empty_endpoints=EmptyEndpoints(settings.empty_endpoints),
         unknown=Unknown(settings.unknown),
+        scope=Scope(settings.scope),
         access_log=settings.access_log,
         otlp=settings.otlp,
         trace_percent=settings.trace_percent,

@@ -20,6 +20,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     root_namespace: str = "istio-system"
     empty_endpoints: str = "keep-last"
     unknown: str = "registry-only"
+    scope: str = "all"
     access_log: str = "/dev/stdout"
     otlp: str = ""
     trace_percent: float = 1.0

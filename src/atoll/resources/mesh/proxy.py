@@ -11,6 +11,9 @@ SDS_CLUSTER = "sds"  # the Unix socket of the process that keeps the workload's 
 IDENTITY_SECRET = "default"  # noqa: S105 - a name: the workload's certificate and key
 ROOTS_SECRET = "ROOTCA"  # noqa: S105 - a name: what the workload's peers must be signed by
 
+ON_DEMAND = "on-demand"
+"""Among a client's ``extensions``: it asks for a cluster by name when it is called, over incremental xDS."""
+
 # Application protocols by which peers inside the mesh know one another's TLS from an application's own.
 MESH_ALPN = "istio"
 MESH_HTTP_ALPNS = (MESH_ALPN, "h2", "http/1.1")

@@ -18,12 +18,17 @@ from collections.abc import Mapping
 
 from atoll.wire.xds import messages
 from atoll.wire.xds.messages import WILDCARD, DeltaRequest
-from atoll.wire.xds.shelf import NO_OFFERS, Offer, Offers, ghost
-from atoll.wire.xds.stream import Change, Fact, Stream
-from atoll.wire.xds.track import Flight, Track
+from atoll.wire.xds.shelf import NO_OFFERS, Goal, Offer, Offers, ghost
+from atoll.wire.xds.snapshot import EMPTY
+from atoll.wire.xds.stream import CLUSTER, Change, Fact, Limits, Stream
+from atoll.wire.xds.track import NOBODY, Flight, Track
 
 
 class Delta(Stream):
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(limits)
+        self._demanded = (NO_OFFERS, NO_OFFERS, NOBODY, NO_OFFERS)  # of a goal, with these names: the offers
+
     def on_request(self, request: DeltaRequest, now_s: float) -> list[Fact]:
         """Raises EXHAUSTED: more is asked for than a stream may."""
         track = self._track(request.type_url)
@@ -66,13 +71,30 @@ class Delta(Stream):
     def _come_back(self, track: Track, initial: Mapping[str, str]) -> None:
         if not initial:
             return
-        offers = self.goal.of(track.type_url) if self.goal is not None else NO_OFFERS
+        offers = self.offers(track, self.goal) if self.goal is not None else NO_OFFERS
         has: dict[str, Offer] = {}
         for name, version in initial.items():
             offer = offers.get(name)
             has[name] = offer if offer is not None and offer.version == version else ghost(name, version)
         track.believe(has)
         track.answered = True
+
+    def offers(self, track: Track, goal: Goal) -> Offers:
+        """Of clusters that are sent on demand only those that this client has asked for."""
+        every = goal.of(track.type_url)
+        if track.type_url != CLUSTER or not track.wildcard or goal.unasked is every:
+            return every
+        of, unasked, names, offers = self._demanded
+        if of is not every or unasked is not goal.unasked or names is not track.names:
+            asked = {name: every[name] for name in sorted(track.names) if name in every}
+            offers = Offers({**goal.unasked, **asked}) if asked else goal.unasked
+            self._demanded = (every, goal.unasked, track.names, offers)
+        return offers
+
+    def _is_on_demand(self, cluster: str) -> bool:
+        clusters = self.tracks[CLUSTER]
+        snapshot = self.goal.snapshot if self.goal is not None else EMPTY
+        return clusters.wildcard and cluster in snapshot.on_demand and cluster not in clusters.names
 
     def _flight(self, track: Track, change: Change, offers: Offers, now_s: float) -> Flight | None:
         removed = (*change.gone, *_missing(track, offers))

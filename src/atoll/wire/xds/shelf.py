@@ -148,12 +148,15 @@ def version_of(offers: Iterable[Offer]) -> str:
 
 
 class Goal:
-    """What a client shall have: a snapshot as offers. ``of`` is empty for types that no snapshot has."""
+    """What a client shall have: a snapshot as offers. ``of`` is empty for types that no snapshot has. ``unasked``: the
+    clusters that a client is sent which asks for none by name.
+    """
 
-    __slots__ = ("_offers", "snapshot")
+    __slots__ = ("_offers", "snapshot", "unasked")
 
-    def __init__(self, snapshot: Snapshot, offers: Mapping[str, Offers]) -> None:
+    def __init__(self, snapshot: Snapshot, offers: Mapping[str, Offers], unasked: Offers) -> None:
         self.snapshot = snapshot
+        self.unasked = unasked
         self._offers = offers
 
     def of(self, type_url: str) -> Offers:
@@ -165,12 +168,26 @@ class Shelf:
 
     def __init__(self) -> None:
         self._offers: WeakValueDictionary[tuple[Type, str, str], Offer] = WeakValueDictionary()
+        self._demanded: list[tuple[Offers, frozenset[str], Offers]] = []
         self._made: list[tuple[Mapping[str, Resource], Mapping[str, Resource] | None, Offers]] = []
 
     def goal(self, snapshot: Snapshot) -> Goal:
         offers = {kind.value: self._plain(snapshot.of(kind)) for kind in Type if kind is not Type.ENDPOINTS}
         offers[Type.ENDPOINTS.value] = self._endpoints(snapshot)
-        return Goal(snapshot, offers)
+        return Goal(snapshot, offers, self._unasked(snapshot, offers[Type.CLUSTER.value]))
+
+    def _unasked(self, snapshot: Snapshot, clusters: Offers) -> Offers:
+        """One object as long as it is made of the same ones."""
+        on_demand = snapshot.on_demand
+        if not on_demand:
+            return clusters
+        for of, beside, offers in self._demanded:
+            if of is clusters and beside is on_demand:
+                return offers
+        offers = Offers({name: one for name, one in clusters.items() if name not in on_demand})
+        self._demanded.insert(0, (clusters, on_demand, offers))
+        del self._demanded[MAPPINGS_MAX:]
+        return offers
 
     def _plain(self, resources: Mapping[str, Resource]) -> Offers:
         def make() -> Offers:

@@ -41,12 +41,15 @@ class Resource(msgspec.Struct, frozen=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """Resources by type and name; each type is a mapping of its own, which clients with equal content share."""
+    """Resources by type and name; each type is a mapping of its own, which clients with equal content share.
+    ``on_demand``: clusters that an incremental client is sent when it asks for them by name, and not before.
+    """
 
     clusters: Mapping[str, Resource]
     endpoints: Mapping[str, Resource]
     listeners: Mapping[str, Resource]
     routes: Mapping[str, Resource]
+    on_demand: frozenset[str] = frozenset()
 
     def of(self, kind: Type) -> Mapping[str, Resource]:
         if kind is Type.CLUSTER:

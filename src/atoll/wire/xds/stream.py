@@ -114,8 +114,8 @@ class Stream(abc.ABC):
         for track in self.tracks.values():
             track.take_for_granted(now_s - self.limits.ack_s_max)
         for track in self.tracks.values():
-            if track.subscribed and track.settled is not goal.of(track.type_url):
-                data = self._next(track, goal.of(track.type_url), now_s)
+            if track.subscribed and track.settled is not (offers := self.offers(track, goal)):
+                data = self._next(track, offers, now_s)
                 if data is not None:
                     return data
         return None
@@ -126,9 +126,13 @@ class Stream(abc.ABC):
         goal = self.goal
         asked = [track for track in self.tracks.values() if track.subscribed]
         return goal is not None and all(
-            track.settled is goal.of(track.type_url) and track.acknowledged and not track.refused
+            track.settled is self.offers(track, goal) and track.acknowledged and not track.refused
             for track in asked
         )
+
+    def offers(self, track: Track, goal: Goal) -> Offers:
+        """What there is of a type for this client; the same object as long as it is the same."""
+        return goal.of(track.type_url)
 
     # ------------------------------------------------------------------------------------- for the two forms
 
@@ -244,7 +248,7 @@ class Stream(abc.ABC):
 
     def _is_usable(self, cluster: str, now_s: float) -> bool:
         clusters, endpoints = self.tracks[CLUSTER], self.tracks[ENDPOINTS]
-        if not clusters.covers(cluster):
+        if not clusters.covers(cluster) or self._is_on_demand(cluster):
             return True
         offer = clusters.accepted.get(cluster)
         if offer is not None and all(
@@ -258,6 +262,10 @@ class Stream(abc.ABC):
         if now_s < until_s:
             self._look_again(until_s)
         return now_s >= until_s
+
+    def _is_on_demand(self, cluster: str) -> bool:
+        """Whether the client asks for it when it needs it, and has not."""
+        return False
 
     def _keep_what_is_needed(self, track: Track, change: Change, now_s: float) -> None:
         needed = self._needed(track.type_url, now_s)

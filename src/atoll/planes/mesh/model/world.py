@@ -43,6 +43,15 @@ class Unknown(enum.StrEnum):
     REFUSE = "registry-only"
 
 
+class Scope(enum.StrEnum):
+    """When a client that can ask for clusters by name is sent those of the services in its scope."""
+
+    ALL = "all"  # at once
+    CALLED = (
+        "called"  # each when it is first called: what a client is told of follows what it is seen to call
+    )
+
+
 class Choices(msgspec.Struct, frozen=True, kw_only=True):
     """Mesh-wide settings. ``panic_percent``: below this share of healthy endpoints all are called, healthy or not.
     ``access_log``: a file of the proxy's machine, empty: none. ``otlp``: ``HOST:PORT`` of an OpenTelemetry collector, to
@@ -55,6 +64,7 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True):
     root_namespace: str = "istio-system"
     empty_endpoints: EmptyEndpoints = EmptyEndpoints.KEEP_LAST
     unknown: Unknown = Unknown.REFUSE
+    scope: Scope = Scope.ALL
     panic_percent: float = 1.0
     connect_timeout_s: float = 2.0
     system_roots: str = "/etc/ssl/certs/ca-certificates.crt"

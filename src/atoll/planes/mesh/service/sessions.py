@@ -155,7 +155,7 @@ class Session:
         if track.refused:
             return State.NACK
         goal = self.stream.goal
-        settled = goal is not None and track.settled is goal.of(track.type_url) and track.acknowledged
+        settled = goal is not None and track.settled is self.stream.offers(track, goal) and track.acknowledged
         return State.SYNCED if settled else State.STALE
 
 

@@ -28,6 +28,7 @@ Endpoints: TypeAlias = Callable[[World, Memo], Mapping[str, Resource]]
 class Parts(msgspec.Struct, frozen=True):
     """``problems``: what could not be compiled as its document says, for people. ``proven``: its clusters and routes refer
     to what is in this part, and that was checked where they were made, once for all clients that share them.
+    ``on_demand``: as of a snapshot.
     """
 
     clusters: Mapping[str, Resource] = NONE
@@ -36,6 +37,7 @@ class Parts(msgspec.Struct, frozen=True):
     problems: tuple[str, ...] = ()
     endpoints: Endpoints | None = None
     proven: bool = False
+    on_demand: frozenset[str] = frozenset()
 
 
 class Compiled(msgspec.Struct, frozen=True):
@@ -51,9 +53,12 @@ class Frame(msgspec.Struct, frozen=True, eq=False):
     routes: Mapping[str, Resource]
     problems: tuple[str, ...]
     endpoints: Endpoints
+    on_demand: frozenset[str] = frozenset()
 
     def with_endpoints(self, endpoints: Mapping[str, Resource]) -> Compiled:
-        return Compiled(Snapshot(self.clusters, endpoints, self.listeners, self.routes), self.problems)
+        return Compiled(
+            Snapshot(self.clusters, endpoints, self.listeners, self.routes, self.on_demand), self.problems
+        )
 
 
 def by_name(resources: list[Resource]) -> Mapping[str, Resource]:
@@ -66,7 +71,9 @@ def framed(parts: tuple[Parts, ...], world: World, memo: Memo) -> Frame:
     clusters = _merged(Type.CLUSTER, [part.clusters for part in parts], problems)
     listeners = _merged(Type.LISTENER, [part.listeners for part in parts], problems)
     routes = _merged(Type.ROUTE, [part.routes for part in parts], problems)
-    frame = Frame(clusters, listeners, routes, (), _together([part.endpoints for part in parts]))
+    on_demand = [part.on_demand for part in parts if part.on_demand]
+    together = _together([part.endpoints for part in parts])
+    frame = Frame(clusters, listeners, routes, (), together, _one_of(on_demand))
     unproven = [
         one for part in parts if not part.proven for one in (*part.clusters.values(), *part.routes.values())
     ]
@@ -87,6 +94,11 @@ def _merged(
         problems += [f"{kind.name.lower()} {name} was compiled twice" for name in mapping if name in merged]
         merged.update(mapping)
     return merged
+
+
+def _one_of(sets: list[frozenset[str]]) -> frozenset[str]:
+    """All in one, which clients share where it is one part's."""
+    return sets[0] if len(sets) == 1 else frozenset().union(*sets)
 
 
 def _together(sources: list[Endpoints | None]) -> Endpoints:

@@ -19,4 +19,6 @@ def parts_for(world: World, client: Client, memo: Memo) -> Parts:
     plan = planning.plan_for(world, client, memo)
     listeners = planning.listeners_for(world, client, plan, memo)
     endpoints = functools.partial(assignments.for_targets, plan.targets)
-    return Parts(plan.clusters, listeners, plan.routes, plan.problems, endpoints, proven=True)
+    return Parts(
+        plan.clusters, listeners, plan.routes, plan.problems, endpoints, proven=True, on_demand=plan.on_demand
+    )

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import msgspec
 
 from atoll.planes.mesh.model.snapshot import Resource
-from atoll.planes.mesh.model.world import Face, Unknown, World
+from atoll.planes.mesh.model.world import Face, Scope, Unknown, World
 from atoll.planes.mesh.policy.compiler import names, telemetry
 from atoll.planes.mesh.policy.compiler.outbound import clusters, listeners, streams
 from atoll.planes.mesh.policy.compiler.outbound.listeners import Chain, Refers
@@ -23,6 +23,7 @@ from atoll.planes.mesh.policy.compiler.routing import destinations, scene, virtu
 from atoll.planes.mesh.policy.compiler.routing.scene import Ref, Scene, Stage
 from atoll.planes.mesh.policy.compiler.routing.virtual_hosts import Called, VirtualHost
 from atoll.planes.mesh.policy.compiler.telemetry import Observed
+from atoll.resources.mesh import proxy
 from atoll.resources.mesh.clients import Capture, Client, Outbound
 from atoll.resources.mesh.services import Port, Protocol
 
@@ -45,7 +46,7 @@ def of(world: World, client: Client, seen: Mapping[str, Face], observed: Observe
     if client.capture is Capture.REDIRECT:
         common = _captured(world, client, seen, observed)
     else:
-        common = Entrances((listeners.http(client, observed),))
+        common = Entrances((listeners.http(client, observed, asks_by_name(world, client)),))
     every = [common, *explicit]
     return Entrances(
         tuple(one for each in every for one in each.listeners),
@@ -54,6 +55,11 @@ def of(world: World, client: Client, seen: Mapping[str, Face], observed: Observe
         tuple(problem for each in every for problem in each.problems),
         common.passes,
     )
+
+
+def asks_by_name(world: World, client: Client) -> bool:
+    """Whether ``client`` is sent a cluster when it is first called."""
+    return world.choices.scope is Scope.CALLED and proxy.ON_DEMAND in client.extensions
 
 
 def allows_unknown(world: World, client: Client) -> bool:
@@ -133,7 +139,7 @@ def _captured(world: World, client: Client, seen: Mapping[str, Face], observed: 
                 told_by.append(told)
     for number in sorted(http_ports):
         name = str(number)
-        manager = listeners.manager(f"outbound_{name}", name, observed)
+        manager = listeners.manager(f"outbound_{name}", name, observed, asks_by_name(world, client))
         chains.append(Chain(f"http_{name}", (manager,), port=number, http_only=True))
     passes = allows_unknown(world, client)
     nowhere = () if passes else (destinations.MISSING,)

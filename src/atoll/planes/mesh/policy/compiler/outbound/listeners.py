@@ -15,6 +15,7 @@ import msgspec
 from envoy.config.core.v3 import address_pb2, base_pb2
 from envoy.config.listener.v3 import listener_components_pb2 as components
 from envoy.config.listener.v3 import listener_pb2
+from envoy.extensions.filters.http.on_demand.v3 import on_demand_pb2
 from envoy.extensions.filters.listener.http_inspector.v3 import http_inspector_pb2
 from envoy.extensions.filters.listener.original_dst.v3 import original_dst_pb2
 from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
@@ -30,6 +31,8 @@ LOOPBACK: Final = "127.0.0.1"
 ANY: Final = "0.0.0.0"  # captured connections come to the address of the workload's network namespace
 _TLS_INSPECTOR = "envoy.filters.listener.tls_inspector"
 _HTTP_INSPECTOR = "envoy.filters.listener.http_inspector"
+_ON_DEMAND = "envoy.filters.http.on_demand"
+_DEMAND_S: Final = 5.0
 _ORIGINAL_DST = "envoy.filters.listener.original_dst"
 _INSPECT_S: Final = 1.0  # how long a client that says nothing first (MySQL) may keep an inspector waiting
 _HTTP_SEEN = ("http/1.0", "http/1.1", "h2c")
@@ -62,18 +65,25 @@ class Refers(msgspec.Struct, frozen=True):
         )
 
 
-def manager(statistics: str, routes: str, observed: Observed) -> Any:
-    """HTTP by the route configuration ``routes``."""
+def manager(statistics: str, routes: str, observed: Observed, asks: bool = False) -> Any:
+    """HTTP by the route configuration ``routes``. ``asks``: for a cluster that is not there, when a request leads to it."""
+    filters = (connections.http_filter(_ON_DEMAND, _on_demand()),) if asks else ()
     return connections.connection_manager(
-        connections.Connection(connections.Direction.OUTBOUND, statistics, routes, observed=observed)
+        connections.Connection(connections.Direction.OUTBOUND, statistics, routes, filters, observed)
     )
 
 
-def http(client: Client, observed: Observed) -> Resource:
+def _on_demand() -> Any:
+    """A request waits for its cluster as long as a client would for any other resource."""
+    demand = on_demand_pb2.OnDemandCds(source=messages.from_ads(), timeout=messages.duration(_DEMAND_S))
+    return on_demand_pb2.OnDemand(odcds=demand)
+
+
+def http(client: Client, observed: Observed, asks: bool) -> Resource:
     """The one listener of outbound HTTP, which goes by Host."""
     message = _listener(names.OUTBOUND_HTTP, _at(client.http_port, client.http_path))
     message.filter_chains.append(
-        components.FilterChain(filters=[manager(names.OUTBOUND_HTTP, names.HTTP_ROUTES, observed)])
+        components.FilterChain(filters=[manager(names.OUTBOUND_HTTP, names.HTTP_ROUTES, observed, asks)])
     )
     return messages.sealed(Type.LISTENER, message, ((Type.ROUTE, names.HTTP_ROUTES),))
 

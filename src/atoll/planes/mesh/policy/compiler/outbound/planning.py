@@ -49,6 +49,7 @@ class Plan(msgspec.Struct, frozen=True):
     routes: Mapping[str, Resource]
     virtual_hosts: tuple[VirtualHost, ...] = ()
     problems: tuple[str, ...] = ()
+    on_demand: frozenset[str] = frozenset()
 
 
 def plan_for(world: World, client: Client, memo: Memo) -> Plan:
@@ -84,7 +85,8 @@ def _keys(world: World, client: Client, memo: Memo) -> _Keys:
     caller = (scene.namespace_of(client), labels)
     place = (caller, client.locality, client.capture)
     outbound = [(one.host, one.service_port, one.port, one.path) for one in client.outbound]
-    view = (place, client.http_port, client.http_path, outbound, client.uses)
+    asks = entrances.asks_by_name(world, client)
+    view = (place, client.http_port, client.http_path, outbound, client.uses, asks)
     encode = functools.partial(msgspec.msgpack.encode, order="deterministic")
     return _Keys(encode(caller), encode(place), encode(view))
 
@@ -138,7 +140,22 @@ def _plan(world: World, client: Client, keys: _Keys, memo: Memo) -> Plan:
     made_routes = by_name([*tables, *entered.tables])
     known = Snapshot(made_clusters, assignments.for_targets(targets, world, memo), NONE, made_routes)
     problems += [*entered.problems, *snapshots.check(known)]
-    return Plan(seen, targets, made_clusters, made_routes, tuple(virtual), tuple(dict.fromkeys(problems)))
+    asks = entrances.asks_by_name(world, client)
+    needed = [*entered.refs, *(ref for host in virtual for ref in host.needed)]
+    return Plan(
+        seen,
+        targets,
+        made_clusters,
+        made_routes,
+        tuple(virtual),
+        tuple(dict.fromkeys(problems)),
+        memo.kept(("on demand", keys.view), _on_demand(refs, needed) if asks else frozenset()),
+    )
+
+
+def _on_demand(refs: Iterable[Ref], needed: Iterable[Ref]) -> frozenset[str]:
+    """Clusters that only routes of HTTP lead to: a client asks for one when a request does."""
+    return frozenset(ref.cluster for ref in refs) - frozenset(ref.cluster for ref in needed)
 
 
 def _tables(

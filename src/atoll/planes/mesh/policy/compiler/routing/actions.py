@@ -124,11 +124,8 @@ def lead_to(route: Any, legs: Sequence[Leg]) -> None:
 
 
 def set_timeout(action: Any, timeout_s: float | None) -> None:
-    """None and 0: no limit but the caller's own, which gRPC tells in its header; a limit here holds for that as well.
-    The field for it is deprecated, but with its successor Envoy does not look at ``timeout`` any more.
-    """
+    """None and 0: no limit but the caller's own."""
     action.timeout.CopyFrom(messages.duration(timeout_s or 0))
-    action.max_grpc_timeout.CopyFrom(messages.duration(timeout_s or 0))
 
 
 def safe_retries() -> Any:

@@ -18,8 +18,10 @@ from atoll.resources.mesh.documents.virtual_service import Destination
 MISSING: Final = Ref(names.MISSING, 0)
 
 
-def resolve(scene: Scene, where: DocumentKey, destination: Destination) -> Ref:
-    """What ``destination`` means in the document ``where``; ``MISSING`` where it means nothing."""
+def resolve(scene: Scene, where: DocumentKey, destination: Destination, needed: bool = False) -> Ref:
+    """What ``destination`` means in the document ``where``; ``MISSING`` where it means nothing. ``needed``: nobody will ask
+    for it before it is called.
+    """
     face = _face(scene, destination.host, where.namespace)
     if face is None:
         return _missing(scene, where, f"there is no service {destination.host!r}")
@@ -36,6 +38,8 @@ def resolve(scene: Scene, where: DocumentKey, destination: Destination) -> Ref:
             return _missing(scene, where, text)
     ref = Ref(face.host, port, destination.subset)
     scene.refs[ref] = None
+    if needed:
+        scene.needed[ref] = None
     return ref
 
 
@@ -72,5 +76,5 @@ def _port(face: Face, asked: int | None, called: int) -> int | None:
 
 def _missing(scene: Scene, where: DocumentKey, text: str) -> Ref:
     scene.problem(f"{where}: {text}")
-    scene.refs[MISSING] = None
+    scene.refs[MISSING] = scene.needed[MISSING] = None
     return MISSING

@@ -129,7 +129,7 @@ def _lead(scene: Scene, document: Document[Any], rule: Rule, route: Any) -> None
     _set_time(route.route, rule)
     for one in rule.filters:
         if one.requestMirror is not None:
-            ref = _resolved(scene, document.key, one.requestMirror.backendRef)
+            ref = _resolved(scene, document.key, one.requestMirror.backendRef, needed=True)
             route.route.request_mirror_policies.append(actions.mirror(ref.cluster, one.requestMirror.share))
     by = destinations.consistent_hash(scene, refs)
     if by is not None:
@@ -153,12 +153,12 @@ def _set_time(action: Any, rule: Rule) -> None:
         actions.set_try_timeout(action.retry_policy, timeouts.backendRequest)
 
 
-def _resolved(scene: Scene, where: DocumentKey, ref: http_route.BackendRef) -> Any:
+def _resolved(scene: Scene, where: DocumentKey, ref: http_route.BackendRef, needed: bool = False) -> Any:
     """A backend is a service of a namespace: its host is its name there."""
     namespace = hosts.namespace_of(ref.namespace) if ref.namespace else where.namespace
     host = f"{ref.name}.{namespace}.svc.{scene.world.policies.settings.domain}"
     port = PortSelector(number=ref.port) if ref.port is not None else None
-    return destinations.resolve(scene, where, Destination(host=host, port=port))
+    return destinations.resolve(scene, where, Destination(host=host, port=port), needed)
 
 
 def _filter(rule: Rule, kind: str) -> Any:

@@ -47,13 +47,16 @@ class Stage(msgspec.Struct, frozen=True):
 
 
 class Scene:
-    """``answers``: by question, what the world said. ``problems``: what could not be done as documents say."""
+    """``answers``: by question, what the world said. ``needed``: of ``refs`` those that must be there before a request
+    leads to them. ``problems``: what could not be done as documents say.
+    """
 
     def __init__(self, world: World, stage: Stage) -> None:
         self.world = world
         self.stage = stage
         self.answers: dict[tuple[str, str], Any] = {}
         self.refs: dict[Ref, None] = {}
+        self.needed: dict[Ref, None] = {}
         self.documents: dict[str, None] = {}
         self.problems: dict[str, None] = {}
 

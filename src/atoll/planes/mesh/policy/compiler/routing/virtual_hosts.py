@@ -40,7 +40,7 @@ _REFUSAL = "no service of the mesh answers to this host\n"
 
 
 class VirtualHost(NamedTuple):
-    """One virtual host, serialised; ``refs`` and ``others``: what it leads to. ``answers``: see ``Scene``."""
+    """One virtual host, serialised; ``refs`` and ``others``: what it leads to. ``answers``, ``needed``: see ``Scene``."""
 
     body: bytes
     refs: tuple[Ref, ...] = ()
@@ -48,6 +48,7 @@ class VirtualHost(NamedTuple):
     problems: tuple[str, ...] = ()
     answers: Mapping[tuple[str, str], Any] = {}
     others: tuple[str, ...] = ()
+    needed: tuple[Ref, ...] = ()
 
 
 class Called(msgspec.Struct, frozen=True):
@@ -101,6 +102,7 @@ def sealed(told: Scene, message: Any, documents: Iterable[Document[Any]]) -> Vir
         tuple(shaped),
         tuple(told.problems),
         told.answers,
+        needed=tuple(told.needed),
     )
 
 

@@ -113,7 +113,7 @@ def _lead(scene: Scene, document: Document[VirtualService], rule: HttpRoute, rou
         route.route.retry_policy.CopyFrom(actions.retries(rule.retries))
     for each in rule.all_mirrors:
         share = 100.0 if each.percentage is None else each.percentage.value
-        ref = destinations.resolve(scene, document.key, each.destination)
+        ref = destinations.resolve(scene, document.key, each.destination, needed=True)
         route.route.request_mirror_policies.append(actions.mirror(ref.cluster, share))
     by = destinations.consistent_hash(scene, refs)
     if by is not None:
