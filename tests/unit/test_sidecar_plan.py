@@ -190,7 +190,11 @@ def test_the_bootstrap_says_who_the_proxy_is() -> None:
     node = bootstrap(made, FOLDER)["node"]
     assert node["id"] == "sidecar~shop.default~i-1"
     plain = msgspec.json.decode(msgspec.json.encode(node["metadata"]))
-    assert node_metadata.client_of(node["id"], plain, Locality()) == made.client
+    asking = msgspec.structs.replace(made.client, extensions=frozenset({proxy.ON_DEMAND}))
+    assert node_metadata.client_of(node["id"], plain, Locality()) == asking
+    whole = bootstrap(msgspec.structs.replace(made, delta=False), FOLDER)["node"]
+    told = msgspec.json.decode(msgspec.json.encode(whole["metadata"]))
+    assert node_metadata.client_of(node["id"], told, Locality()) == made.client
 
 
 def test_the_control_plane_is_reached_with_the_workloads_identity_and_must_prove_its_own() -> None:

@@ -108,5 +108,7 @@ def test_a_cluster_that_was_not_asked_for_is_not_missed() -> None:
     assert [each.resource for each in differences.differences(intended, actual)] == ["b", "b"]
     on_demand = msgspec.structs.replace(intended, on_demand=frozenset({"a", "b"}))
     assert differences.differences(on_demand, actual) == []
-    changed = dump.resources(made.dump_of([*_messages()[:2], made.cluster("a", lb_policy="MAGLEV"), *_messages()[3:]]))
+    changed = dump.resources(
+        made.dump_of([*_messages()[:2], made.cluster("a", lb_policy="MAGLEV"), *_messages()[3:]])
+    )
     assert [each.resource for each in differences.differences(on_demand, changed)] == ["a"]
