@@ -17,6 +17,7 @@ import pytest
 from tests.e2e.meshed import WITHIN_S, Mesh, Workload, mesh
 from tests.e2e.sidecars import Load
 from tests.peers import envoy
+from tests.peers.envoy import Admin
 from tests.peers.ports import free_ports
 from tests.soaking import SoakReport
 from tests.waiting import wait_until
@@ -37,6 +38,21 @@ def calling(folder: Path, *options: str) -> Iterator[tuple[Mesh, Workload, Workl
         yield running, shop, reviews
 
 
+HANDSHAKES = """
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: handshakes, namespace: default}
+spec:
+  host: reviews
+  trafficPolicy:
+    connectionPool: {http: {maxRequestsPerConnection: 1}}
+"""
+
+
+def _handshakes(admin: Admin) -> int:
+    return admin.stat("cluster.outbound|80||reviews.default.svc.cluster.local.ssl.handshake")
+
+
 def more(load: Load, count: int = REQUESTS_BETWEEN) -> None:
     """Let so many more requests be answered."""
     wanted = load.total + count
@@ -47,9 +63,13 @@ def more(load: Load, count: int = REQUESTS_BETWEEN) -> None:
 def test_certificates_are_rotated_without_a_lost_request(
     rounds: int, soak_report: SoakReport, tmp_path: Path
 ) -> None:
-    """Of both sidecars, each time that an operator asks for it."""
+    """Of both sidecars, each time that an operator asks for it. Every request has a connection and a handshake of its own
+    between the two, so that each certificate is used and each moment of a change is hit.
+    """
     took_s = []
     with calling(tmp_path) as (running, shop, reviews), Load(shop.http_port, host="reviews") as load:
+        running.apply(HANDSHAKES)
+        shop.admin.wait(lambda admin: _handshakes(admin) > REQUESTS_BETWEEN, "a handshake for each request")
         for turn in range(rounds):
             began_s = time.monotonic()
             running.renew_certificates()
@@ -57,12 +77,13 @@ def test_certificates_are_rotated_without_a_lost_request(
                 one.wait_log("  certified", 2 + turn, within_s=ROUND_WITHIN_S)
             took_s.append(time.monotonic() - began_s)
             more(load)
+        handshakes = _handshakes(shop.admin)
     soak_report.row(
         "certificates of both sidecars rotated under load",
         rounds=rounds,
         violations=len(load.failed),
         samples={"both_renewed_s": took_s},
-        figures={"requests": load.total},
+        figures={"requests": load.total, "handshakes": handshakes},
     )
     assert load.failed == []
 
