@@ -345,6 +345,7 @@ async def _mesh(context: Context) -> Started:
         ("listen_xds",),
         GrpcFace(opened.xds, plane.XDS_ERRORS, plane.XDS_LIMITS),
         http=opened.workloads,
+        http_limits=HttpLimits(connections_max=plane.CONNECTIONS_MAX),
         tls=opened.tls,
         only_tls=not context.settings.mesh_insecure_xds,
     )

@@ -161,11 +161,12 @@ class Mesh:
             choices=Choices(trust_domain=trust_domain, certificate_ttl_s=ttl_s, offline_root=offline),
         )
         opened = await open_authority(ground)
-        identity = IdentityApi(opened.authority, name).endpoints()
+        at_socket = IdentityApi(opened.authority, name, certified=False).endpoints()
+        at_port = IdentityApi(opened.authority, name, certified=True).endpoints()
         operators = AuthorityApi(opened.authority, DOMAIN, name).endpoints()
         uid = ground.owner.uid
-        local = application([*identity, *operators], SocketGate(uid), Log("api"), "1", {})
-        remote = application([*identity, *operators], CertificateGate(), Log("api"), "1", {})
+        local = application([*at_socket, *operators], SocketGate(uid), Log("api"), "1", {})
+        remote = application([*at_port, *operators], CertificateGate(), Log("api"), "1", {})
         socket = data / "mesh.sock"
         listeners = [
             listen_unix(socket, 0o666, http1=Http1Server(local, self.clock)),

@@ -16,6 +16,7 @@ from atoll.client.node import Client
 from atoll.client.transport import HttpTransport
 from atoll.errors import AtollError, Code
 from atoll.planes.mesh.frontends.rest.authority import AuthorityApi
+from atoll.planes.mesh.frontends.rest.identity import IdentityApi
 from atoll.resources.mesh.authority_api import (
     RotateOrder,
     TokenOrder,
@@ -26,9 +27,9 @@ from atoll.runtime import keys, loop, tls
 from atoll.runtime.clock import BootClock
 from atoll.runtime.grpc_call import Call, Limits
 from atoll.runtime.grpc_server import GrpcServer, streaming
-from atoll.runtime.http_api import application
+from atoll.runtime.http_api import Asked, application
 from atoll.runtime.http_client import Trust
-from atoll.runtime.http_guard import Gate
+from atoll.runtime.http_guard import Caller, Gate
 from atoll.runtime.listener import listen
 from atoll.runtime.logs import Log
 from atoll.runtime.net import Address
@@ -66,6 +67,24 @@ def test_the_port_of_xds_takes_certificates_of_the_mesh_that_are_in_force(what: 
         with pytest.raises(AtollError, match="no answer|connection") as raised:
             await door.bundle()
         assert raised.value.code is Code.UNAVAILABLE
+
+    run(scenario)
+
+
+def test_a_certificate_of_whatever_authority_is_no_proof_at_the_nodes_api() -> None:
+    """It may be configured to ask for certificates of another one, which could name anybody."""
+
+    async def scenario(mesh: Mesh) -> None:
+        node = await mesh.start()
+        issued = await node.local.enrol(order(keys.new_private_key()))
+        peer = Peer("10.0.0.1:1", tls=True, spiffe_id=REVIEWS, certificate_serial=issued.serial)
+        asked = Asked({}, order(keys.new_private_key()), caller=Caller(peer=peer))
+        at_api = IdentityApi(node.authority, "n1", certified=False)
+        with pytest.raises(AtollError, match="nothing proves who asks") as raised:
+            await at_api.enrol(asked)
+        assert raised.value.code is Code.DENIED
+        at_xds = IdentityApi(node.authority, "n1", certified=True)
+        assert (await at_xds.enrol(asked)).spiffe_id == REVIEWS
 
     run(scenario)
 

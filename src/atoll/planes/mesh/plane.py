@@ -46,6 +46,7 @@ from atoll.runtime.clock import Clock
 from atoll.runtime.grpc_call import ErrorTable
 from atoll.runtime.grpc_server import Route
 from atoll.runtime.http1 import Application, Http1Server
+from atoll.runtime.http1 import Limits as HttpLimits
 from atoll.runtime.http_api import Endpoint, application
 from atoll.runtime.http_guard import SocketGate
 from atoll.runtime.listener import Listener, listen_unix
@@ -63,6 +64,7 @@ from atoll.store.term import Term
 SOCKET_FILE = "mesh.sock"
 SERVICES_FILE = "mesh-services"
 SOCKET_MODE = 0o666
+CONNECTIONS_MAX = 20_000  # of HTTP: each workload keeps one, on which it hears whom to trust
 
 LeaderWork: TypeAlias = Callable[[Term], Coroutine[Any, Any, None]]
 Undo: TypeAlias = Callable[[float], Awaitable[None]]
@@ -208,7 +210,11 @@ def _open_socket(ground: Ground, endpoints: Sequence[Endpoint]) -> Listener:
     """Anybody may connect; the gate, and whose folder it is in, decide how far that goes."""
     path = Path(ground.settings.socket or ground.data / SOCKET_FILE)
     app = application(endpoints, SocketGate(ground.owner_uid), Log("mesh"), atoll.__version__, {})
-    return listen_unix(path, SOCKET_MODE, http1=Http1Server(app, ground.clock))
+    return listen_unix(
+        path,
+        SOCKET_MODE,
+        http1=Http1Server(app, ground.clock, limits=HttpLimits(connections_max=CONNECTIONS_MAX)),
+    )
 
 
 async def _documents(ground: Ground, worlds: Worlds) -> Documents:

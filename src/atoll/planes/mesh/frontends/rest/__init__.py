@@ -30,13 +30,13 @@ def endpoints(mesh: Mesh) -> list[Endpoint]:
         *DocumentsApi(mesh.documents, door).endpoints(),
         *CanariesApi(mesh.canaries, door).endpoints(),
         *PlaintextApi(mesh.plaintext, door).endpoints(),
-        *IdentityApi(mesh.authority, node).endpoints(),
+        *IdentityApi(mesh.authority, node, certified=False).endpoints(),
         *AuthorityApi(mesh.authority, mesh.settings.trust_domain, node).endpoints(),
     ]
 
 
 def for_workloads(mesh: Mesh) -> Application:
     """What is answered at the port of xDS besides xDS."""
-    found = IdentityApi(mesh.authority, mesh.peers.node_id).endpoints()
+    found = IdentityApi(mesh.authority, mesh.peers.node_id, certified=True).endpoints()
     found += ReportsApi(mesh.canaries, mesh.plaintext, mesh.authority.admit).endpoints()
     return application(found, CertificateGate(), Log("mesh"), atoll.__version__, {})

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import msgspec
+
 from atoll.planes.mesh.service.identity.authority import Authority
 from atoll.resources.actor import Actor
 from atoll.resources.mesh.identity import (
@@ -27,9 +29,14 @@ BODY_BYTES_MAX = 2 * CSR_BYTES_MAX
 
 
 class IdentityApi:
-    def __init__(self, authority: Authority, node_id: str) -> None:
+    """``certified``: connections here show certificates of the mesh. Elsewhere (the node's API may ask for those of another
+    authority) what a certificate says is no proof.
+    """
+
+    def __init__(self, authority: Authority, node_id: str, *, certified: bool) -> None:
         self._authority = authority
         self._node_id = node_id
+        self._certified = certified
 
     def endpoints(self) -> list[Endpoint]:
         return [
@@ -57,6 +64,8 @@ class IdentityApi:
 
     async def enrol(self, asked: Asked) -> Issued:
         peer = asked.caller.peer or Peer(asked.caller.address)
+        if not self._certified:
+            peer = msgspec.structs.replace(peer, spiffe_id="", certificate_serial="")
         user = peer.spiffe_id or ("" if peer.uid is None else f"uid {peer.uid}")
         actor = Actor(user, peer.address, VIA, self._node_id)
         return await self._authority.issuing.enrol(asked.body, peer, actor)
