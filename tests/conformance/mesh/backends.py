@@ -104,6 +104,12 @@ class Backends:
         """A backend that listens on loopback, on ports of its own. ``secure``: of one more, ``tls``, which speaks lines."""
         return self._on_loop(self._add(name, secure))
 
+    def add_https(self, name: str, certificate: Path, key: Path) -> Backend:
+        """A backend that speaks HTTP of any version inside TLS."""
+        secure = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        secure.load_cert_chain(certificate, key)
+        return self._on_loop(self._add_https(name, secure))
+
     def at_path(self, name: str, path: Path) -> Backend:
         """A backend that listens at a Unix socket, for HTTP of any version."""
         return self._on_loop(self._add_at(name, path))
@@ -131,6 +137,12 @@ class Backends:
             backend.ports[protocol] = await self._listen(backend, connected)
         if secure is not None:
             backend.ports["tls"] = await self._listen(backend, backend_streams.lines, secure)
+        return backend
+
+    async def _add_https(self, name: str, secure: ssl.SSLContext) -> Backend:
+        backend = self.by_name[name] = Backend(name)
+        self._servers[name] = []
+        backend.port = await self._listen(backend, backend_http.serve, secure)
         return backend
 
     async def _add_at(self, name: str, path: Path) -> Backend:

@@ -165,9 +165,9 @@ class EnvoyCaller:
     ``ask_grpc`` gRPC, through the same listener.
     """
 
-    def __init__(self, folder: Path, bootstrap: Mapping[str, Any], http_port: int) -> None:
+    def __init__(self, folder: Path, bootstrap: Mapping[str, Any], http_port: int, *arguments: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.envoy = Envoy(folder, bootstrap)
+        self.envoy = Envoy(folder, bootstrap, *arguments)
         self.http_port = http_port
         self._program: GrpcProgram | None = None
         try:
