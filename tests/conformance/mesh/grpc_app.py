@@ -8,6 +8,7 @@ because gRPC reads its bootstrap once a process, and keeps what it learnt for al
     {"do": "serve", "port": 9080, "name": "v1", "secure": true}   -> {"port": 9080}
 
 ``secure``: the credentials of the xDS control plane (certificates by its providers), plaintext where it sends none.
+``roots``: a file of certificates; TLS of a server outside the mesh. ``authority``: instead of the target's.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 import grpc
 from grpc import experimental
 
-_CHANNELS: dict[tuple[str, str, bool], grpc.Channel] = {}
+_CHANNELS: dict[tuple[str, str, bool, str], grpc.Channel] = {}
 _SERVERS: list[grpc.Server] = []
 _THREADS = 8
 
@@ -30,12 +31,16 @@ def same(message: bytes) -> bytes:
     return message
 
 
-def channel(target: str, authority: str, secure: bool) -> grpc.Channel:
+def channel(asked: dict[str, Any]) -> grpc.Channel:
     """One for each kind of call, kept: what it learnt of the mesh and its connections stay."""
-    key = target, authority, secure
+    target, authority, secure = asked["target"], asked.get("authority", ""), asked.get("secure", False)
+    key = target, authority, secure, asked.get("roots", "")
     if key not in _CHANNELS:
         options = (("grpc.default_authority", authority),) if authority else ()
         credentials = experimental.insecure_channel_credentials()
+        if "roots" in asked:
+            with open(asked["roots"], "rb") as file:
+                credentials = grpc.ssl_channel_credentials(file.read())
         if secure:
             credentials = grpc.xds_channel_credentials(credentials)
         _CHANNELS[key] = grpc.secure_channel(target, credentials, options)
@@ -44,7 +49,7 @@ def channel(target: str, authority: str, secure: bool) -> grpc.Channel:
 
 def call(asked: dict[str, Any]) -> dict[str, Any]:
     """``parallel``: so many calls are under way at a time."""
-    one = channel(asked["target"], asked.get("authority", ""), asked.get("secure", False))
+    one = channel(asked)
     with futures.ThreadPoolExecutor(asked.get("parallel", 1)) as pool:
         return {"answers": list(pool.map(lambda _: _one_call(one, asked), range(asked.get("count", 1))))}
 

@@ -24,6 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
+from atoll.host.sidecar import bootstrap
 from atoll.resources.mesh import proxyless
 from tests.peers import envoy
 from tests.peers.envoy import Envoy
@@ -224,7 +225,9 @@ def _echo(content: bytes) -> dict[str, Any]:
 
 
 def envoy_bootstrap(xds_port: int, node: Mapping[str, Any], client: ClientClass) -> dict[str, Any]:
-    return envoy.ads_bootstrap(node, xds_port, delta=client is ClientClass.ENVOY_DELTA)
+    """With the statistics' labels of a real sidecar."""
+    told = envoy.ads_bootstrap(node, xds_port, delta=client is ClientClass.ENVOY_DELTA)
+    return {**told, "stats_config": bootstrap.STATS}
 
 
 def close_all(callers: Sequence[Caller]) -> None:

@@ -32,12 +32,12 @@ def test_round_robin(case: Case) -> None:
 def test_least_request(case: Case) -> None:
     v1, *_ = up(case, rule("{loadBalancer: {simple: LEAST_REQUEST}}"), "v1", "v2")
     case.until(lambda: set(backends_of(case.ask(count=6))) == {"v1", "v2"}, "connections to all")
-    v1.behave = lambda seen: Reply(delay_s=0.2)
+    v1.behave = lambda seen: Reply(delay_s=0.5)
     found = backends_of(case.ask(count=40, parallel=4))
     if case.differs(Differs.BALANCING):
         assert found["v1"] == 20
     else:
-        assert found["v1"] < 16, found
+        assert found["v1"] < 18, found
 
 
 @row("Balancing", "random")

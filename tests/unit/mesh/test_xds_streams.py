@@ -6,8 +6,9 @@ import pytest
 
 from atoll.errors import AtollError
 from atoll.wire.xds.shelf import Shelf
+from atoll.wire.xds.snapshot import Resource, Snapshot, Type
 from atoll.wire.xds.stream import Limits
-from tests.unit.mesh.xds_kit import CLUSTER, ENDPOINTS, DeltaPeer, SotwPeer, simple
+from tests.unit.mesh.xds_kit import CLUSTER, ENDPOINTS, LISTENER, DeltaPeer, SotwPeer, simple
 
 AB = simple({"a": "1", "b": "1"})
 
@@ -66,3 +67,13 @@ def test_a_response_that_may_be_split_has_a_size() -> None:
         seen += [each.name for each in message.resources]
         peer.say(CLUSTER, nonce=message.nonce)
     assert sorted(seen) == sorted(f"c{n}" for n in range(20))
+
+
+def test_equal_bytes_that_wait_for_other_clusters_are_another_offer() -> None:
+    """A listener whose routes lead elsewhere now: it would wait for a cluster that is gone."""
+    before, after = (
+        Resource(Type.LISTENER, "l", b"listener", "v", ((Type.CLUSTER, name),)) for name in ("old", "new")
+    )
+    shelf = Shelf()
+    goals = [shelf.goal(Snapshot({}, {}, {"l": each}, {})) for each in (before, after)]
+    assert [goal.of(LISTENER)["l"].refers for goal in goals] == [before.refers, after.refers]

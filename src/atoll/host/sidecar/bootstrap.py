@@ -38,6 +38,21 @@ _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnecti
 _ROUTER = "envoy.extensions.filters.http.router.v3.Router"
 _TLS = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 
+# What follows a cluster's name in the name of a statistic. Envoy's own rule ends the name at its first dot, which makes a
+# metric of its own of each service: for Prometheus a host has to be a label as a whole.
+_AFTER_CLUSTER = (
+    r"assignment_|bind_errors$|(?:canary|external|internal)\.upstream_|circuit_breakers\.|client_ssl|default\.total_|"
+    r"health_check\.|http[123]\.|lb_|max_host_weight$|membership_|original_dst|outlier_detection\.|retry_|ssl\.|tls_|"
+    r"update_|upstream_|version$|warming_state$|zone\.[^.]+\.[^.]+\.upstream_"
+)
+STATS = {
+    "stats_tags": [
+        {"tag_name": "mesh.cluster", "regex": rf"^cluster\.(((?:in|out)bound\|.+?)\.)(?:{_AFTER_CLUSTER})"},
+        {"tag_name": "mesh.virtual_host", "regex": r"^vhost\.((.+?:[0-9]+)\.)(?:route|vcluster)\."},
+        {"tag_name": "mesh.route", "regex": r"^vhost\..+?\.route\.((.+@[0-9a-f]{8}|default)\.)"},
+    ]
+}
+
 
 class Wiring(msgspec.Struct, frozen=True, kw_only=True):
     """``instance``: which run of ``client`` it is. ``xds``: nodes of the control plane, any of them will do. ``delta``:
@@ -79,6 +94,7 @@ def bootstrap(wiring: Wiring, folder: Folder) -> dict[str, Any]:
             "lds_config": ads,
         },
         "static_resources": {"clusters": clusters, "listeners": listeners},
+        "stats_config": STATS,
     }
 
 

@@ -1,7 +1,8 @@
 """What all streams of a server have in common: resources as they are offered, each encoded once.
 
-Rule: an ``Offer`` is known by type, name and version, and there is one object for each, so that streams compare by
-identity and keep references instead of copies. Offers live as long as a ``Goal`` or a stream has them.
+Rule: an ``Offer`` is known by type, name, version and what it refers to, and there is one object for each, so that streams
+compare by identity and keep references instead of copies. Offers live as long as a ``Goal`` or a stream has them. What is
+referred to is said beside the bytes: equal bytes that wait for other clusters are another offer, and are told again.
 
 An update of a cluster makes Envoy warm it anew, for which it needs the cluster's endpoints again, changed or not, and
 does not always ask (spec of the mesh, trap 11). So the version of endpoints covers the versions of the clusters that
@@ -167,7 +168,7 @@ class Shelf:
     """Makes goals of snapshots."""
 
     def __init__(self) -> None:
-        self._offers: WeakValueDictionary[tuple[Type, str, str], Offer] = WeakValueDictionary()
+        self._offers: WeakValueDictionary[tuple[object, ...], Offer] = WeakValueDictionary()
         self._demanded: list[tuple[Offers, frozenset[str], Offers]] = []
         self._made: list[tuple[Mapping[str, Resource], Mapping[str, Resource] | None, Offers]] = []
 
@@ -217,7 +218,7 @@ class Shelf:
         return covered
 
     def _offer(self, resource: Resource, version: str) -> Offer:
-        key = (resource.type, resource.name, version)
+        key = (resource.type, resource.name, version, resource.refers)
         found = self._offers.get(key)
         if found is None:
             found = self._offers[key] = Offer(resource, version)

@@ -84,7 +84,9 @@ def listener(entries: Sequence[Entry], context: Context) -> Made | None:
     refs = tuple(dict.fromkeys(ref for part in parts for ref in part.refs))
     documents = dict.fromkeys(document for part in parts for document in part.documents)
     refers = [(Type.ROUTE, table.name) for table in tables]
-    refers += [(Type.CLUSTER, ref.cluster) for ref in refs]
+    refers += dict.fromkeys(
+        (Type.CLUSTER, ref.cluster) for part in parts if not part.tables for ref in part.refs
+    )
     refers += [(Type.CLUSTER, cluster) for cluster in context.key_clusters.values()]
     shaped = (*documents, *context.governing.names)
     problems = tuple(problem for part in parts for problem in part.problems)

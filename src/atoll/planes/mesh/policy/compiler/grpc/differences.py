@@ -79,6 +79,9 @@ class Differs(enum.Enum):
         "protocols other than gRPC",
         "not the mesh's: the application calls them without a sidecar, or has one besides",
     )
+    TELEMETRY = Difference(
+        "access logs, traces and metrics", "the application's own, by gRPC's OpenTelemetry plugin"
+    )
     PERMISSIVE = Difference(
         "PERMISSIVE on a gRPC server", "plain text: one port of it cannot take both; STRICT is the mesh's TLS"
     )
