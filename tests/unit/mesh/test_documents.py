@@ -174,6 +174,21 @@ def test_contradicting_documents_of_two_nodes_are_not_both_written() -> None:
     with_documents(scenario)
 
 
+def test_what_was_prepared_on_other_documents_than_those_in_force_is_not_written() -> None:
+    async def scenario(kit: Kit) -> None:
+        text = ROUTE.replace(", subset: v1", "")
+        files = await kit.documents.read(order(text).files, "default")
+        again = await kit.other.read(order(text.replace("name: reviews}", "name: again}")).files, "default")
+        first, second = kit.documents.prepare(files, force=False), kit.other.prepare(again, force=False)
+        await kit.documents.commit(ANN, first)
+        with pytest.raises(AtollError) as caught:
+            await kit.other.commit(ANN, second)
+        assert caught.value.code is Code.CONFLICT
+        assert list(kit.documents.view.held) == [ROUTE_KEY]
+
+    with_documents(scenario)
+
+
 def test_more_documents_than_a_transaction_takes_are_written_in_pieces() -> None:
     async def scenario(kit: Kit) -> None:
         count = 2 * CHANGES_OF_TXN_MAX + 1
