@@ -146,10 +146,10 @@ def test_trap_3_a_stale_nonce_is_not_answered_in_sotw() -> None:
     peer.say(ENDPOINTS, ["a"])
     peer.goal(simple({"a": "1", "b": "1"}, endpoint="2"))
     peer.hear()
-    peer.say(ENDPOINTS, ["a", "b"], nonce=first.nonce)
+    peer.say(ENDPOINTS, ["a"], nonce=first.nonce)
     assert peer.hear() is None
-    peer.say(ENDPOINTS, ["a", "b"])
-    assert names_of(peer.hear()) == ["b"]
+    peer.say(ENDPOINTS, ["a"])
+    assert peer.hear() is None, "the request that was overtaken was answered after all"
 
 
 def test_trap_3_a_nonce_is_of_one_type() -> None:
