@@ -135,8 +135,9 @@ def test_only_those_whom_a_change_concerns_are_sent_anything(
     others = [connect(f"sidecar~b.default~{number}") for number in range(3)]
     for each in (*concerned, *others):
         started(each)
-    for node in ("sidecar~a.default~2", "sidecar~b.default~2"):
-        wait_state(server, node, State.SYNCED)
+    for number in range(3):
+        wait_state(server, f"sidecar~a.default~{number}", State.SYNCED)
+        wait_state(server, f"sidecar~b.default~{number}", State.SYNCED)
     before, compiled = server.metric("atoll_mesh_responses_total{"), dict(compiler.count)
     server.change(world(a="2", b="1"))
     for each in concerned:
@@ -170,8 +171,9 @@ def test_a_change_that_is_tried_reaches_only_its_clients(
 ) -> None:
     server.change(world("old", reviews="1"))
     tried, other = connect("sidecar~reviews.default~1"), connect("sidecar~reviews.default~2")
-    for each in (tried, other):
+    for number, each in enumerate((tried, other), start=1):
         started(each)
+        wait_state(server, f"sidecar~reviews.default~{number}", State.SYNCED)
 
     def change(stable: World) -> World:
         return stable.with_policies(Policies([document("new")]))
@@ -202,7 +204,7 @@ def test_a_refused_document_is_set_aside_for_its_class_until_it_changes(
     stranger = connect("sidecar~ratings.default~1")
     for each in (*replicas, stranger):
         assert b"cluster shaped good" in started(each)
-    for node in ("sidecar~reviews.default~1", "sidecar~ratings.default~1"):
+    for node in ("sidecar~reviews.default~1", "sidecar~reviews.default~2", "sidecar~ratings.default~1"):
         wait_state(server, node, State.SYNCED)
     server.change(world("evil", reviews="1", ratings="1"))
     message = replicas[0].hear()
@@ -236,6 +238,7 @@ def test_a_new_document_that_is_refused_is_as_if_it_were_not_there(
     server.change(world(reviews="1"))
     client = connect()
     started(client)
+    wait_state(server, NODE, State.SYNCED)
     server.change(world("evil", reviews="1"))
     client.refuse(client.hear(), "no")
     told = wait_state(server, NODE, State.NACK)
