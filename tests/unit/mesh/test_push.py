@@ -210,15 +210,9 @@ def test_a_refused_document_is_set_aside_for_its_class_until_it_changes(
     message = replicas[0].hear()
     assert bodies(message) == [b"cluster shaped evil"]
     replicas[0].refuse(message, "cluster shaped: nobody can do that")
-    # the one has what it had, the other is taken back to it, whatever it said
-    replicas[1].accept(replicas[1].hear())
-    back = replicas[1].hear()
-    assert bodies(back) == [b"cluster shaped good"]
-    replicas[1].accept(back)
+    replicas[1].refuse(replicas[1].hear(), "cluster shaped: nobody can do that")
     told = wait_state(server, "sidecar~reviews.default~2", State.NACK)
-    assert [(each.document, each.hash8, each.node) for each in told.set_aside] == [
-        (str(KEY), "evil", "sidecar~reviews.default~1")
-    ]
+    assert [(each.document, each.hash8) for each in told.set_aside] == [(str(KEY), "evil")]
     assert "nobody can do that" in told.set_aside[0].text
     stranger.accept(stranger.hear())
     assert wait_state(server, "sidecar~ratings.default~1", State.SYNCED).set_aside == ()
@@ -230,6 +224,35 @@ def test_a_refused_document_is_set_aside_for_its_class_until_it_changes(
     replicas[1].accept(replicas[1].hear())
     assert bodies(replicas[1].hear()) == [b"cluster shaped better"]
     assert status(server, "sidecar~reviews.default~2").set_aside == ()
+
+
+@pytest.mark.parametrize("first", ["refusal", "acceptance"])
+def test_what_one_replica_refuses_and_another_accepts_is_the_matter_of_the_one(
+    server: XdsServer, connect: Callable[..., AdsClient], first: str
+) -> None:
+    nodes = ["sidecar~reviews.default~1", "sidecar~reviews.default~2"]
+    server.change(world("good", reviews="1"))
+    refusing, accepting = (connect(node) for node in nodes)
+    for each in (refusing, accepting):
+        started(each)
+    for node in nodes:
+        wait_state(server, node, State.SYNCED)
+    server.change(world("new", reviews="1"))
+    refused, accepted = refusing.hear(), accepting.hear()
+    if first == "acceptance":
+        accepting.accept(accepted)
+        wait_state(server, nodes[1], State.SYNCED)
+    refusing.refuse(refused, "cluster shaped: no room on this machine")
+    wait_state(server, nodes[0], State.NACK)
+    if first == "refusal":
+        accepting.accept(accepted)
+        wait_state(server, nodes[1], State.SYNCED)
+    assert [each.set_aside for each in server.statuses()] == [(), ()]
+    told = wait_state(server, nodes[0], State.NACK).types["CLUSTER"]
+    assert "no room" in told.text
+    late = connect("sidecar~reviews.default~3")
+    assert b"cluster shaped new" in started(late)
+    assert refusing.silent(), "what it refused is not sent again"
 
 
 def test_a_new_document_that_is_refused_is_as_if_it_were_not_there(

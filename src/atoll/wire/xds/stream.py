@@ -126,7 +126,7 @@ class Stream(abc.ABC):
         goal = self.goal
         asked = [track for track in self.tracks.values() if track.subscribed]
         return goal is not None and all(
-            track.settled is self.offers(track, goal) and track.acknowledged and not track.refused
+            track.settled is self.offers(track, goal) and track.acknowledged and not track.is_refusing
             for track in asked
         )
 

@@ -66,7 +66,7 @@ class Told(msgspec.Struct):
     sent_s: float = 0.0
     accepted_s: float = 0.0
     refused_s: float = 0.0
-    text: str = ""  # of the last refusal, while it stands
+    text: str = ""  # of the last refusal
 
 
 class Track:
@@ -79,6 +79,7 @@ class Track:
         "asked_s",
         "flights",
         "has_other",
+        "is_refusing",
         "names",
         "nonce",
         "refused",
@@ -106,7 +107,8 @@ class Track:
         self.has_other = False  # it came back with another version
         self.absent: set[str] = set()  # names that the client was told are not there
         self.wanted: set[str] = set()  # to be sent in any case
-        self.refused: dict[str, str] = {}  # by name: the version that it refused
+        self.refused: dict[str, str] = {}  # by name: the version that it refused last, offered now or not
+        self.is_refusing = False  # and that keeps something from it
         self.flights: dict[str, Flight] = {}  # by nonce, the oldest first
         self.settled: Offers | None = None
         self.told = Told()
@@ -193,8 +195,9 @@ class Track:
         if not self.flights:
             self.accepted = self.sent
         self.told.accepted_s = now_s
-        if not self.refused:
-            self.told.text = ""
+        for name, offer in flight.offers.items() if self.refused else ():
+            if self.refused.get(name, offer.version) == offer.version:
+                self.refused.pop(name, None)
         return flight
 
     def refuse(self, nonce: str, text: str, now_s: float) -> Refusal | None:
@@ -216,6 +219,7 @@ class Track:
         for later in self.flights.values():
             self.sent = later.over(self.sent)
         self.settled = None
+        self.is_refusing = True
         self.told.refused_s = now_s
         self.told.text = text or "refused without a reason"
         return Refusal(nonce, text, tuple(blamed))
@@ -238,11 +242,7 @@ class Track:
         """Nothing is left to do for ``offers``; what is equal to what others have is shared with them."""
         self.settled = offers
         self.wanted.clear()
-        if self.refused:
-            self.refused = {
-                name: version for name, version in self.refused.items() if self._stands(name, version)
-            }
-            self.told.text = self.told.text if self.refused else ""
+        self.is_refusing = any(self._stands(name, version) for name, version in self.refused.items())
         if self.sent is not offers and self.sent == offers:
             same = self.accepted is self.sent
             self.sent = offers

@@ -14,7 +14,6 @@ from typing import TypeAlias
 from atoll.errors import AtollError, Code, ProtocolFault
 from atoll.planes.mesh.frontends.xds import HELLO_S_MAX, Visitors
 from atoll.planes.mesh.service.push import Push
-from atoll.planes.mesh.service.sessions import Session
 from atoll.runtime import loop
 from atoll.runtime.clock import Clock
 from atoll.runtime.grpc_call import Call
@@ -69,18 +68,14 @@ class Ads:
         node = request.node
         session = self._push.open(client, node.id, call, node.agent, delta=delta)
         try:
-            self._hear(session, request)
+            self._push.receive(session, request)
             async for message in call.messages():
                 request = read(message)
                 if request.node is not None and request.node.id not in ("", node.id):
                     raise _someone_else(node.id, request.node.id)
-                self._hear(session, request)
+                self._push.receive(session, request)
         finally:
             self._push.close(session)
-
-    def _hear(self, session: Session, request: Request | DeltaRequest) -> None:
-        session.receive(request, self._clock.now_s())
-        session.pump(self._clock)
 
 
 def _someone_else(before: str, now: str) -> AtollError:

@@ -128,14 +128,14 @@ def _add_track(config: Any, track: Track, *, bodies: bool) -> None:
             said.version_info = offer.version
             if bodies and not offer.is_ghost:
                 said.xds_config.type_url, said.xds_config.value = track.type_url, offer.resource.body
-        if name in track.refused:
+        if track.is_refusing and name in track.refused:
             said.error_state.version_info = track.refused[name]
             said.error_state.details = track.told.text
 
 
 def _statuses(track: Track, name: str, offer: Offer | None) -> tuple[int, int]:
     """As the client says, as the server sees it."""
-    if name in track.refused:
+    if track.is_refusing and name in track.refused:
         return _NACKED, _CONFIG["ERROR"]
     if offer is None:
         return (_ABSENT if name in track.absent else _REQUESTED), _CONFIG["NOT_SENT"]

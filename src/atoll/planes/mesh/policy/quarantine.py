@@ -5,8 +5,9 @@ resources; of these, if there are any, those that it never accepted in any resou
 version that the class took, or goes if there is none, until somebody changes it again. A class is all clients with the same
 ``Client`` value, so the replicas of one service: who refuses a policy keeps it from nobody but itself and its like.
 
-Where no document is to blame (a service's change, or ours), the stream itself keeps the refused resource at what its
-client accepted.
+Where some client of the class accepts what another refuses, now or later, it is the other's own matter (a port in use on
+its machine), and nothing is set aside. Then, and where no document is to blame (a service's change, or ours), the stream
+itself keeps the refused resource at what its client accepted.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ class Quarantine:
 
     def __init__(self) -> None:
         self.aside: tuple[SetAside, ...] = ()
+        self._refused: dict[
+            tuple[Type, str, str], tuple[SetAside, ...]
+        ] = {}  # by resource: for what it was set aside
         self._hashes: dict[
             tuple[Type, str], Mapping[str, str]
         ] = {}  # by resource: of the documents it was taken with
@@ -59,6 +63,14 @@ class Quarantine:
                     versions.insert(0, document)
                     del versions[VERSIONS_KEPT:]
 
+    def accepted(self, resources: Iterable[Resource]) -> bool:
+        """Some client of the class accepted these, offered still or not. Whether something is no longer set aside for it."""
+        before = self.aside
+        for resource in resources:
+            wrongly = self._refused.pop((resource.type, resource.name, resource.version), ())
+            self.aside = tuple(each for each in self.aside if each not in wrongly)
+        return self.aside != before
+
     def refused(self, refusal: Refusal, served: Policies) -> bool:
         """The class refused what was made of ``served``. Whether something more is set aside for it."""
         suspects: dict[str, str] = {}
@@ -75,11 +87,15 @@ class Quarantine:
             if name not in known
         ]
         self.aside += tuple(new)
+        for resource in refusal.resources if new else ():
+            self._refused[resource.type, resource.name, resource.version] = tuple(new)
         return bool(new)
 
     def policies(self, policies: Policies) -> Policies:
         """``policies`` as the class gets them. What was changed since it was set aside is no longer."""
         self.aside = tuple(each for each in self.aside if _hash_of(each.document, policies) == each.hash8)
+        if not self.aside:
+            self._refused.clear()
         changes = {
             key: self._last_taken(each) for each in self.aside if (key := key_of(each.document)) is not None
         }

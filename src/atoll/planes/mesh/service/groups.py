@@ -80,17 +80,21 @@ class Group:
             )
             return _FAILED
 
-    def took(self, type_url: str, offers: Mapping[str, Offer]) -> None:
-        """A client of the group accepted these. Those that are still offered count for what they are made of now."""
+    def took(self, type_url: str, offers: Mapping[str, Offer]) -> bool:
+        """A client of the group accepted these. Those that are still offered count for what they are made of now. Whether
+        the goal is to be made again, because what others refused is not set aside any more.
+        """
         if self.goal is None or self._served is None:
-            return
+            return False
         offered = self.goal.of(type_url)
-        shaped = [
-            offer.resource
-            for name, offer in offers.items()
-            if offer.resource.documents and offered.get(name) is offer
-        ]
-        self._quarantine.took(shaped, self._served)
+        shaped = [offer for offer in offers.values() if offer.resource.documents]
+        self._quarantine.took(
+            (offer.resource for offer in shaped if offered.get(offer.name) is offer), self._served
+        )
+        if not self.aside or not self._quarantine.accepted(offer.resource for offer in shaped):
+            return False
+        self._world = None
+        return True
 
     def refused(self, refusal: Refusal) -> bool:
         """Whether something was set aside, so that the goal is to be made again."""

@@ -32,6 +32,7 @@ from atoll.runtime.grpc_call import Call
 from atoll.runtime.logs import Log
 from atoll.runtime.metrics import Metrics, Sample
 from atoll.wire.xds.delta import Delta
+from atoll.wire.xds.messages import DeltaRequest, Request
 from atoll.wire.xds.shelf import Shelf
 from atoll.wire.xds.sotw import Sotw
 from atoll.wire.xds.stream import Fact, Limits, Refused
@@ -117,6 +118,11 @@ class Push:
         self._sessions[who.id] = session
         self._bring(session)
         return session
+
+    def receive(self, session: Session, request: Request | DeltaRequest) -> None:
+        """Its client said something; what follows for it, goal included, goes out at once. Raises EXHAUSTED."""
+        session.receive(request, self._clock.now_s())
+        self._bring(session)
 
     def close(self, session: Session) -> None:
         if self._sessions.pop(session.who.id, None) is not None:
@@ -238,6 +244,9 @@ class Push:
     def _mark_all(self) -> None:
         self._mark(self._sessions.values())
 
+    def _mark_group(self, group: Group) -> None:
+        self._mark(each for each in self._sessions.values() if each.group is group)
+
     def _mark(self, sessions: Iterable[Session]) -> None:
         self._marked.update((session.who.id, session) for session in sessions)
         self._wake.set()
@@ -249,8 +258,8 @@ class Push:
         self._heard[counted] = self._heard.get(counted, 0) + 1
         if isinstance(fact, Refused):
             self._on_refused(session, fact)
-        else:
-            session.group.took(fact.type_url, fact.offers)
+        elif session.group.took(fact.type_url, fact.offers):
+            self._mark_group(session.group)
 
     def _on_refused(self, session: Session, fact: Refused) -> None:
         node, text = session.who.id.node, fact.refusal.text
@@ -259,7 +268,7 @@ class Push:
         resources = tuple(offer.resource for offer in fact.refusal.blamed)
         refusal = Refusal(resources, text, node, self._clock.wall_s())
         if session.group.refused(refusal):
-            self._mark(each for each in self._sessions.values() if each.group is session.group)
+            self._mark_group(session.group)
 
     def _on_sent(self, session: Session, type_url: str, size_bytes: int) -> None:
         count = self._sent.setdefault((NAMES.get(type_url, "other"), session.form), [0, 0])

@@ -152,7 +152,7 @@ class Session:
         )
 
     def _state_of(self, track: Track) -> State:
-        if track.refused:
+        if track.is_refusing:
             return State.NACK
         goal = self.stream.goal
         settled = goal is not None and track.settled is self.stream.offers(track, goal) and track.acknowledged
@@ -176,7 +176,7 @@ def _status(track: Track, state: State, boot_to_unix_s: float) -> TypeStatus:
         sent_at_s=_at(told.sent_s, boot_to_unix_s),
         accepted_at_s=_at(told.accepted_s, boot_to_unix_s),
         refused_at_s=_at(told.refused_s, boot_to_unix_s),
-        text=told.text,
+        text=told.text if track.is_refusing else "",
     )
 
 
