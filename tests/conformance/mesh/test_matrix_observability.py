@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.peers
 FLUSHED_WITHIN_S = 25.0  # Envoy writes its log every 10 s
 
 
+@dataclasses.dataclass(frozen=True)
 class Watched(Rig):
     """A rig whose mesh tells everything. ``log``: the access log of all its Envoys."""
 
@@ -49,10 +51,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
                 stack.callback(made[client].close)
             return made[client]
 
-        watched = Watched(plane, backends, caller)
-        object.__setattr__(watched, "log", log)
-        object.__setattr__(watched, "collector", collector)
-        yield watched
+        yield Watched(plane, backends, caller, log, collector)
 
 
 def told_of(case: Case, path: str) -> list[dict[str, str]]:
