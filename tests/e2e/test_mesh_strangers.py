@@ -299,3 +299,21 @@ def test_a_join_token_that_was_used_is_worth_nothing(running: Place, tmp_path: P
     assert (again.returncode, "unknown, used or over" in again.stderr) == (5, True), again.stderr
     assert not (tmp_path / "again" / "key.pem").exists()
     assert join("ratings", "first").returncode == 0, "who is certified already needs no token"
+
+
+def test_a_sidecar_joins_by_a_token_once_and_starts_again_by_what_it_kept(
+    running: Place, tmp_path: Path
+) -> None:
+    made = operate(running, "mesh", "token", "stock")
+    assert made.returncode == 0, made.stderr
+    token = tmp_path / "token"
+    token.write_text(made.stdout)
+    away = ("--keep-identity", str(tmp_path / "kept"), "--enrol-at", str(tmp_path / "no-node-here"))
+    first = running.mesh.start("stock", "--join", str(token), *away)
+    assert "certified" in first.log()
+    first.process.terminate()
+    assert first.process.wait() == 0
+    again = running.mesh.start("stock", *away)
+    assert "certified" not in again.log()
+    key = tmp_path / "kept" / "key.pem"
+    assert (key.stat().st_mode & 0o777, key.parent.stat().st_mode & 0o777) == (0o600, 0o700)
