@@ -368,7 +368,7 @@ def _text(kind: inspect.StrType, form: str) -> st.SearchStrategy[str]:
         return st.sampled_from((*HOSTS, *WILD))
     if form == parts.CIDR:
         return st.sampled_from(CIDRS)
-    if kind.pattern is not None:
+    if kind.pattern is not None or form == parts.HEADER_NAME:
         return st.sampled_from(HEADER_NAMES)
     return st.sampled_from((*WORDS, *PATHS))
 

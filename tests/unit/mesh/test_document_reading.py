@@ -277,6 +277,28 @@ PLACES = {
             "take it out",
         ),
     ),
+    "routing by claims, as Istio writes it": (
+        ROUTE.replace(
+            "  - route:", "  - match: [{headers: {'@request.auth.claims.a': {exact: b}}}]\n    route:"
+        ),
+        (
+            9,
+            24,
+            "spec.http[0].match[0].headers['@request.auth.claims.a']",
+            "routing by claims of a token is not supported",
+            "write an AuthorizationPolicy with when",
+        ),
+    ),
+    "a header with a space in its name": (
+        ROUTE + "    headers: {request: {remove: ['x y']}}\n",
+        (
+            12,
+            34,
+            "spec.http[0].headers.request.remove[0]",
+            "'x y' is no name of a header",
+            "letters, digits and -, as in x-user",
+        ),
+    ),
     "a command of Envoy's format, which would be sent as it stands": (
         ROUTE + "    headers: {request: {set: {x-a: '%REQ(X-B)%'}}}\n",
         (

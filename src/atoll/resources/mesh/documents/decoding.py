@@ -257,6 +257,15 @@ def _check_network(text: str) -> None:
         raise _Refused(f"{_shown(text)} is neither an address nor a network", "write 10.0.0.1 or 10.0.0.0/8")
 
 
+def _check_header_name(text: str) -> None:
+    if text.startswith("@request.auth"):
+        raise _Refused(
+            "routing by claims of a token is not supported", "write an AuthorizationPolicy with when"
+        )
+    if not parts.is_header_name(text):
+        raise _Refused(f"{_shown(text)} is no name of a header", "letters, digits and -, as in x-user")
+
+
 def _check_literal(text: str) -> None:
     found = _ENVOY_COMMAND.search(text)
     if found is not None:
@@ -268,6 +277,7 @@ _CHECK_OF_FORM: dict[str, Callable[[str], None]] = {
     parts.REGEX: _check_regex,
     parts.HOST: _check_host,
     parts.CIDR: _check_network,
+    parts.HEADER_NAME: _check_header_name,
     parts.LITERAL: _check_literal,
 }
 

@@ -51,6 +51,7 @@ DURATION = "duration"
 REGEX = "regex"
 HOST = "host"
 CIDR = "cidr"
+HEADER_NAME = "header name"
 LITERAL = "literal"
 UPPER = "upper"
 
@@ -74,9 +75,7 @@ COUNT_MAX = 4_294_967_295
 Count = Annotated[int, msgspec.Meta(ge=0, le=COUNT_MAX)]
 Positive = Annotated[int, msgspec.Meta(ge=1, le=COUNT_MAX)]
 Status = Annotated[int, msgspec.Meta(ge=200, le=599)]
-HeaderName = Annotated[
-    str, msgspec.Meta(min_length=1, max_length=256, pattern=r"^:?[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
-]
+HeaderName = Annotated[str, msgspec.Meta(min_length=1, max_length=256, extra={"form": HEADER_NAME})]
 QueryName = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
 LineText = Annotated[str, msgspec.Meta(max_length=4096, pattern=r"^[^\x00\r\n]*$")]
 HeaderText = Annotated[str, msgspec.Meta(max_length=4096, pattern=r"^[^\x00\r\n]*$", extra={"form": LITERAL})]
@@ -104,6 +103,14 @@ def seconds(text: str) -> float:
 _HOST = re.compile(
     r"(?:\*|(?:\*\.)?[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*)\.?"
 )
+
+
+_HEADER_NAME = re.compile(r":?[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+def is_header_name(text: str) -> bool:
+    """RFC 9110's token, or a pseudo-header of HTTP/2."""
+    return _HEADER_NAME.fullmatch(text) is not None
 
 
 def is_host_pattern(text: str) -> bool:
