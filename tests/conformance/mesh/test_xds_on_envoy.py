@@ -20,7 +20,14 @@ import pytest
 from atoll.resources.mesh.client_status import ClientStatus, State
 from atoll.wire.xds.snapshot import Resource
 from tests.conformance.mesh.backends import Backend, Backends
-from tests.conformance.mesh.xds_resources import cluster, endpoints, http_listener, route, snapshot
+from tests.conformance.mesh.xds_resources import (
+    cluster,
+    endpoints,
+    http_listener,
+    redis_listener,
+    route,
+    snapshot,
+)
 from tests.peers import envoy
 from tests.peers.envoy import Envoy
 from tests.peers.ports import free_ports
@@ -202,6 +209,23 @@ def has_timeout(proxy: Proxy, timeout: str) -> bool:
     active = proxy.envoy.admin.config_dump("dynamic_active_clusters")["configs"]
     found = {each["cluster"]["name"]: each["cluster"]["connect_timeout"] for each in active}
     return bool(found["a"] == timeout)
+
+
+def test_trap_15_envoy_checks_what_the_server_does_not(proxy: Proxy) -> None:
+    """A time-out of nothing breaks a rule of the message's own (protoc-gen-validate); gRPC takes it."""
+    proxy.serve(cluster("bad", connect_timeout="0s"))
+    refused = wait_until(lambda: nack_of(proxy), WITHIN_S, "the refusal")
+    assert "ConnectTimeout" in refused.types["CLUSTER"].text
+    assert proxy.get() == (200, "one")
+
+
+def test_trap_15_what_the_messages_here_do_not_know_goes_as_a_typed_struct(proxy: Proxy) -> None:
+    (port,) = free_ports(1)
+    proxy.serve(redis_listener("redis", port, "a"))
+    proxy.wait_synced()
+    proxy.envoy.admin.wait(
+        lambda admin: f"redis::127.0.0.1:{port}" in admin.get("/listeners"), "the listener"
+    )
 
 
 def test_trap_16_loads_are_reported_on_a_stream_of_their_own(proxy: Proxy) -> None:

@@ -136,6 +136,11 @@ def test_trap_14_a_locality_without_a_weight_is_ignored(app: Application) -> Non
     )
 
 
+def test_trap_15_it_takes_what_envoy_refuses_by_the_messages_own_rules(app: Application) -> None:
+    app.serve(*app.service("unchecked", app.one, connect_timeout="0s"))
+    assert app.call("unchecked").backend == "one"
+
+
 def test_trap_19_calls_go_on_without_a_server_and_changes_arrive_after_it_is_back(app: Application) -> None:
     app.serve(*app.service("steady", app.one))
     assert app.call("steady").backend == "one"

@@ -17,6 +17,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2,  # noqa: F401 - registers the type
 )
 from google.protobuf import json_format
+from xds.type.v3 import typed_struct_pb2  # noqa: F401 - registers the type
 
 from atoll.wire.xds.snapshot import Resource, Snapshot, Type, resource
 
@@ -88,6 +89,29 @@ def http_listener(name: str, port: int, routes: str, documents: Sequence[str] = 
     }
     message = json_format.ParseDict(form, listener_pb2.Listener())
     return _sealed(Type.LISTENER, name, message, [(Type.ROUTE, routes)], documents)
+
+
+def redis_listener(name: str, port: int, to: str) -> Resource:
+    """Redis with RESP3, which the classes of xds-protos do not know: the filter's settings go as they are."""
+    settings = {
+        "stat_prefix": name,
+        "settings": {"op_timeout": "1s"},
+        "protocol_version": "RESP3",
+        "prefix_routes": {"catch_all_route": {"cluster": to}},
+    }
+    proxy = "type.googleapis.com/envoy.extensions.filters.network.redis_proxy.v3.RedisProxy"
+    typed = {
+        "@type": "type.googleapis.com/xds.type.v3.TypedStruct",
+        "type_url": proxy,
+        "value": settings,
+    }
+    form = {
+        "name": name,
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
+        "filter_chains": [{"filters": [{"name": "redis", "typed_config": typed}]}],
+    }
+    message = json_format.ParseDict(form, listener_pb2.Listener())
+    return _sealed(Type.LISTENER, name, message, [(Type.CLUSTER, to)])
 
 
 def grpc_listener(name: str, routes: str, filters: Sequence[Mapping[str, Any]] = (ROUTER,)) -> Resource:
