@@ -37,6 +37,7 @@ from atoll.runtime.rng import system_rng
 from atoll.runtime.tasks import Tasks
 from atoll.store.api import (
     Compare,
+    Driver,
     LeaseResult,
     Operation,
     Range,
@@ -188,11 +189,11 @@ class Mesh:
         self.nodes.remove(node)
 
 
-def run(scenario: Callable[[Mesh], Awaitable[None]]) -> None:
+def run(scenario: Callable[[Mesh], Awaitable[None]], opener: Callable[[], Driver] = open_memory) -> None:
     """One scenario on a fresh store."""
 
     async def within() -> None:
-        driver = open_memory()
+        driver = opener()
         with tempfile.TemporaryDirectory(prefix="atoll-mesh-") as folder:
             mesh = Mesh(Leash(StoreShell(driver)), TestClock(), Path(folder))
             try:
