@@ -77,3 +77,22 @@ def test_equal_bytes_that_wait_for_other_clusters_are_another_offer() -> None:
     shelf = Shelf()
     goals = [shelf.goal(Snapshot({}, {}, {"l": each}, {})) for each in (before, after)]
     assert [goal.of(LISTENER)["l"].refers for goal in goals] == [before.refers, after.refers]
+
+
+@pytest.mark.parametrize("form", [SotwPeer, DeltaPeer])
+def test_nothing_is_taken_from_a_client_that_comes_back_before_it_has_said_what_it_has(
+    form: type[SotwPeer] | type[DeltaPeer],
+) -> None:
+    before = form(AB)
+    before.start(["a", "b"])
+    again = form(AB)
+    if isinstance(again, DeltaPeer) and isinstance(before, DeltaPeer):
+        again.say(CLUSTER, initial=before.versions[CLUSTER])
+    elif isinstance(again, SotwPeer) and isinstance(before, SotwPeer):
+        again.versions = before.versions
+        again.say(CLUSTER, nonce="")
+    assert again.hear() is None
+    again.goal(simple({"a": "1"}))  # its routes of before may lead to b, and it has not asked for them yet
+    assert again.hear() is None
+    again.now_s += Limits().ack_s_max
+    assert again.hear().type_url == CLUSTER, "it asked for none in all that time"
