@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import shutil
 import tempfile
+import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ from tests.conformance.mesh.fixed import WITHIN_S
 from tests.conformance.mesh.pushing import AdsServer, bootstrap
 from tests.peers.envoy import Envoy
 from tests.peers.ports import free_pairs
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.peers
 
@@ -65,7 +68,7 @@ def live(tmp_path: Path) -> Iterator[Live]:
         server = AdsServer(sockets / "ads.sock").start()
         opened.callback(server.stop)
         node = {"id": node_metadata.node_id(client, "one"), "cluster": "reviews"}
-        envoy = Envoy(tmp_path, bootstrap(node, server.socket))
+        envoy = Envoy(tmp_path, bootstrap(node, server.socket), "--drain-time-s", "2")
         opened.callback(envoy.stop)
         envoy.begin()
         made = Live(client, server, port)
@@ -110,3 +113,66 @@ def test_authorisation_holds_from_the_next_request_on_and_closes_no_connection(l
         assert kept.status("/other") == 200
     finally:
         kept.close()
+
+
+class Load:
+    """Threads that ask without a pause, each on one connection for as long as the sidecar keeps it open."""
+
+    def __init__(self, port: int, threads: int) -> None:
+        self._port = port
+        self._stopping = threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(threads)]
+        self.statuses: Counter[str] = Counter()
+        self.closed = 0  # connections that the sidecar asked to end
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(WITHIN_S)
+
+    @property
+    def count(self) -> int:
+        return self.statuses.total()
+
+    def wait_for(self, more: int) -> None:
+        enough = self.count + more
+        wait_until(lambda: self.count >= enough, WITHIN_S, f"{more} more requests")
+
+    def _run(self) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=WITHIN_S)
+        try:
+            while not self._stopping.is_set():
+                self.statuses[self._ask(connection)] += 1
+        finally:
+            connection.close()
+
+    def _ask(self, connection: http.client.HTTPConnection) -> str:
+        try:
+            connection.request("GET", "/")
+            answer = connection.getresponse()
+            answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            return repr(error)
+        self.closed += answer.getheader("connection") == "close"
+        return str(answer.status)
+
+
+def limited(requests: int) -> Document[Any]:
+    """Far more than is ever asked; a limit is in the listener, which is another one with each of these."""
+    return document(Kind.LOCAL_RATE_LIMIT, "limit", {"limits": [{"requests": requests}]})
+
+
+def test_a_listener_that_changes_under_load_loses_no_request(live: Live) -> None:
+    with Load(live.port, threads=4) as load:
+        load.wait_for(50)
+        for number in range(10):
+            live.apply(limited(1_000_000 + number))
+            load.wait_for(50)
+        wait_until(lambda: load.closed >= 4, WITHIN_S, "old connections to be asked to end")
+    assert set(load.statuses) == {"200"}, load.statuses
