@@ -140,7 +140,7 @@ class Client:
         told = {known[each.value].name: known[each.value] for each in packed}
         assert len(told) == len(packed), "one resource twice"
         wanted = self.names[type_url]
-        crossed = wanted is not None and any(name not in wanted for name in told)
+        crossed = wanted is not None and (not told or any(name not in wanted for name in told))
         if wanted is not None:  # it took a name back in between
             told = {name: one for name, one in told.items() if name in wanted}
         removed = list(message.removed_resources) if self.delta else []

@@ -10,16 +10,15 @@ Rules (xDS protocol, "SotW"):
 - responses of clusters and listeners hold the whole world, since what is missing in them is gone; those of endpoints
   and routes hold what changed, since nothing is gone by being missing (trap 6). There is no way to say that a name does
   not exist; it is remembered, and served once it does (trap 9);
-- a client that comes back with the version that it would be sent, for the same names, is sent nothing (trap 4).
+- a client that comes back for everything, with the version that it would be sent, is sent nothing. One that asks by name is
+  sent all it asks for: it may have had that version, given a name up, and want it again now (trap 4).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from atoll.wire.xds import messages
 from atoll.wire.xds.messages import WILDCARD, Request
-from atoll.wire.xds.shelf import Offer, Offers, version_of
+from atoll.wire.xds.shelf import Offers, version_of
 from atoll.wire.xds.stream import CLUSTER, LISTENER, Change, Fact, Stream
 from atoll.wire.xds.track import Flight, Track
 
@@ -67,15 +66,9 @@ class Sotw(Stream):
     def _come_back(self, track: Track, version: str) -> None:
         if not version or self.goal is None:
             return
-        offers = self.goal.of(track.type_url)
-        has: Mapping[str, Offer] = (
-            offers
-            if track.wildcard
-            else {name: offers[name] for name in sorted(track.names) if name in offers}
-        )
-        if version_of(has.values()) == version:
-            track.believe(has)
-            track.wanted.clear()
+        offers = self.offers(track, self.goal)
+        if track.wildcard and offers.version == version:
+            track.believe(offers)
             track.answered = True
         else:
             track.has_other = True
