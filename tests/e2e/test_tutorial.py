@@ -40,6 +40,7 @@ PAGES = (
     "how-to/use-the-registry-from-python.md",
     "how-to/let-users-in.md",
     "how-to/run-a-sidecar.md",
+    "how-to/find-out-why-a-request-failed.md",
     "how-to/apply-policy.md",
     "how-to/mesh-identities.md",
 )
