@@ -91,7 +91,10 @@ def _route(manager: Any, trail: Trail, facts: Facts) -> _Routed:
         why = f"no virtual host of {config.name!r} has the host {facts.host!r}"
         trail.step(Stage.VIRTUAL_HOST, "-", why, documents)
         return _Routed(config, why=why)
-    trail.step(Stage.VIRTUAL_HOST, host.name, f"its domain {domain!r} matches the host {facts.host!r}")
+    shaped = documents if facts.inbound else ()  # those of all services' routes together tell nothing
+    trail.step(
+        Stage.VIRTUAL_HOST, host.name, f"its domain {domain!r} matches the host {facts.host!r}", shaped
+    )
     if _wants_tls(host, facts):
         trail.step(Stage.ROUTE, "-", "the virtual host takes no plain text")
         return _Routed(config, host, _to_https(facts))
