@@ -47,6 +47,7 @@ def test_a_gateway_serves_what_documents_say(running: Mesh, shop: Workload) -> N
         assert "envoy_server_live 1" in told or "envoy_server_state" in told
         with pytest.raises(urllib.error.HTTPError):
             urllib.request.urlopen(f"http://127.0.0.1:{metrics}/quitquitquit", timeout=10)
+        wait_until((runtime / "sidecar.json").exists, WITHIN_S, "what it tells this machine of itself")
         assert json.loads((runtime / "sidecar.json").read_text())["kind"] == "gateway"
         assert Admin(runtime / "admin.sock").ready()
         gateway.terminate()
