@@ -79,8 +79,9 @@ def documents(kinds: tuple[Kind, ...] = tuple(Kind)) -> st.SearchStrategy[Writte
     """Valid ones, as far as each can be told by itself. One field of all that there are is wanted in each, so that deep
     ones are not rare.
     """
-    wanted = [(kind, feature) for kind in kinds for feature in sorted(all_features(kind))]
-    return st.sampled_from(wanted).flatmap(lambda each: document_with(*each))
+    features_of = {kind: st.sampled_from(sorted(all_features(kind))) for kind in kinds}
+    wanted = st.sampled_from(kinds).flatmap(lambda kind: st.tuples(st.just(kind), features_of[kind]))
+    return wanted.flatmap(lambda each: document_with(*each))
 
 
 @st.composite
