@@ -34,7 +34,7 @@ from tests.soaking import SoakReport
 RESIDENT_GROWTH_BYTES_MAX = 256 * 2**20
 ANSWERS_WITHIN_S = 30.0
 HEAD_BYTES_LONG = 15_000
-STREAMS = {"/v1/watch", "/v1/election/observe"}
+STREAMS = {"/v1/watch", "/v1/election/observe", "/v1/mesh/identity/bundles"}
 # It would ask whatever host a case names; what it answers is tried against a real database elsewhere.
 LEFT_OUT = {"/v1/configs/import-mysql"}
 NAMED_HOSTS = re.compile("'ip'")  # a persistent instance is probed; no name of a host may be looked up
