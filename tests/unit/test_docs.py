@@ -119,22 +119,11 @@ def test_mutants_still_apply_and_name_tests_that_exist() -> None:
         assert f"def {name.split('::')[-1].split('[')[0]}(" in (ROOT / path).read_text(), mutant
 
 
-def test_what_shows_that_a_talk_is_met_exists() -> None:
-    shown = re.findall(r"`(tests/[^`]+)`", (REFERENCE / "talks.md").read_text())
-    assert len(shown) > 50
-    assert not [test for test in shown if not _has_test(test)]
-
-
 def test_suites_of_fault_tests_have_plain_names() -> None:
     assert "selftest" in soak.suites()
     written = [text.count("mark.soak(") for text in (file.read_text() for file in _test_files())]
     found = [len(soak.marks(text)) for text in (file.read_text() for file in _test_files())]
     assert written == found, "the first argument of a soak mark is its suite's name, as a literal"
-
-
-def _has_test(test: str) -> bool:
-    file, _, name = test.partition("::")
-    return (ROOT / file).exists() and f"def {name}(" in (ROOT / file).read_text()
 
 
 def _test_files() -> list[Path]:

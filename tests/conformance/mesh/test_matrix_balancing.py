@@ -33,11 +33,13 @@ def test_least_request(case: Case) -> None:
     v1, *_ = up(case, rule("{loadBalancer: {simple: LEAST_REQUEST}}"), "v1", "v2")
     case.until(lambda: set(backends_of(case.ask(count=6))) == {"v1", "v2"}, "connections to all")
     v1.behave = lambda seen: Reply(delay_s=0.5)
-    found = backends_of(case.ask(count=40, parallel=4))
+    # Of two that are picked at random (which may be the same one twice) the one with fewer requests under way is taken; with
+    # eight callers the slow one always has some, so that it gets about a quarter.
+    found = backends_of(case.ask(count=80, parallel=8))
     if case.differs(Differs.BALANCING):
-        assert found["v1"] == 20
+        assert found["v1"] == 40
     else:
-        assert found["v1"] < 18, found
+        assert found["v1"] < 34, found
 
 
 @row("Balancing", "random")
