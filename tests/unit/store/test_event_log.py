@@ -83,8 +83,8 @@ def test_the_oldest_go_when_they_are_too_old(log: EventLog, clock: VirtualClock)
         return [event.digest for event in log.events(LISTS, "", LATER_S)] == ["new"]
 
     wait_until(only_new, 20.0, "eight days later the first event is forgotten")
-    assert log.moves(0.0, LATER_S) == []
-    assert log.snapshot(LATER_S) is None
+    wait_until(lambda: log.moves(0.0, LATER_S) == [], 20.0, "what moved with it")
+    wait_until(lambda: log.snapshot(LATER_S) is None, 20.0, "and the snapshot of that time")
 
 
 def test_the_file_stays_below_its_size(tmp_path: Path, clock: VirtualClock) -> None:
