@@ -8,7 +8,7 @@ from atoll.errors import AtollError
 from atoll.wire.xds.shelf import Shelf
 from atoll.wire.xds.snapshot import Resource, Snapshot, Type
 from atoll.wire.xds.stream import Limits
-from tests.unit.mesh.xds_kit import CLUSTER, ENDPOINTS, LISTENER, DeltaPeer, SotwPeer, simple
+from tests.unit.mesh.xds_kit import CLUSTER, ENDPOINTS, LISTENER, DeltaPeer, SotwPeer, names_of, simple
 
 AB = simple({"a": "1", "b": "1"})
 
@@ -96,3 +96,14 @@ def test_nothing_is_taken_from_a_client_that_comes_back_before_it_has_said_what_
     assert again.hear() is None
     again.now_s += Limits().ack_s_max
     assert again.hear().type_url == CLUSTER, "it asked for none in all that time"
+
+
+def test_a_cluster_that_is_on_its_way_out_is_not_counted_on() -> None:
+    peer = SotwPeer(simple({"a": "1", "b": "1"}, routed=["a"]))
+    peer.start(["a", "b"])
+    peer.goal(simple({"a": "1"}))
+    assert names_of(peer.hear()) == ["a"]  # b goes, and nothing was said of that yet
+    peer.goal(simple({"a": "1", "b": "1"}, routed=["b"]))
+    assert peer.hear() is None, "the route to b would come before b"
+    peer.say(CLUSTER)
+    assert peer.take(CLUSTER) == ["a", "b"]

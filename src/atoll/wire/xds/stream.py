@@ -250,7 +250,7 @@ class Stream(abc.ABC):
         clusters, endpoints = self.tracks[CLUSTER], self.tracks[ENDPOINTS]
         if not clusters.covers(cluster) or self._is_on_demand(cluster):
             return True
-        offer = clusters.accepted.get(cluster)
+        offer = clusters.accepted.get(cluster) if cluster in clusters.sent else None
         if offer is not None and all(
             name in endpoints.accepted for kind, name in offer.refers if kind is Type.ENDPOINTS
         ):
