@@ -1,7 +1,7 @@
 """A view of one range kept up with the store: read whole once, followed by a watch, read whole again after a gap.
 
 Rule: the watch is the only way in. While the store is away nothing is applied and what was seen stands. ``apply`` is told
-revisions in order; ``whole`` says that what is not among the keys is gone.
+revisions in order, and of each that was seen, although nothing in the range changed in it.
 
     following = Following(store, PREFIX, view_changed, "mesh")
     await following.load()                      # raises what the store says
@@ -12,7 +12,7 @@ revisions in order; ``whole`` says that what is not among the keys is gone.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from atoll.errors import AtollError
@@ -23,8 +23,8 @@ from atoll.store.api import KeyValue, Range, Store, Watch, prefix_end
 PAGE_KEYS = 500
 RETRY_S = 0.5
 
-Apply: TypeAlias = Callable[[Sequence[KeyValue], int, bool], None]
-"""keys, their revision, whether they are all that there is"""
+Apply: TypeAlias = Callable[[Sequence[KeyValue], int, bool], Awaitable[None] | None]
+"""Keys (``version`` 0: deleted), their revision, and whether they are all that there is. What it awaits is waited for."""
 
 
 class Following:
@@ -36,25 +36,27 @@ class Following:
         self._prefix = prefix
         self._apply_to_view = apply
         self._log = Log(log_name)
+        self._is_whole = False
         self._waiting: list[tuple[int, loop.Future[None]]] = []
 
     async def load(self) -> None:
         """Read everything, once. Raises what the store says."""
         found, revision = await self._everything()
-        self._apply(found, revision, whole=True)
+        await self._apply(found, revision, whole=True)
+        self._is_whole = True
 
     async def follow(self) -> None:
-        """Keep up until cancelled. After ``load``; a store that is away is tried again and again."""
+        """Keep up until cancelled, after ``load`` or without; a store that is away is tried again and again."""
         while True:
             try:
+                if not self._is_whole:
+                    await self.load()
                 await self._follow_once()
             except AtollError as error:
-                self._log.warning("a watch of the store ended", what=self._what, error=error.message)
+                what = self._prefix.decode(errors="replace").lstrip("\0")
+                self._log.warning("a watch of the store ended", what=what, error=error.message)
+            self._is_whole = False
             await loop.sleep(RETRY_S)
-            try:
-                await self.load()
-            except AtollError as error:
-                self._log.warning("the store was not read again yet", what=self._what, error=error.message)
 
     async def at(self, revision: int, within_s: float = 1.0) -> bool:
         """Wait until everything up to ``revision`` was applied; False when it was not ``within_s``."""
@@ -71,15 +73,11 @@ class Following:
             self._waiting = [each for each in self._waiting if each[1] is not reached]
         return True
 
-    @property
-    def _what(self) -> str:
-        return self._prefix.decode(errors="replace").lstrip("\0")
-
     async def _follow_once(self) -> None:
         batches = self._store.watch(Watch(self._prefix, prefix_end(self._prefix), self.revision + 1))
         async with contextlib.aclosing(batches):
             async for batch in batches:
-                self._apply([event.kv for event in batch.events], batch.revision, whole=False)
+                await self._apply([event.kv for event in batch.events], batch.revision, whole=False)
 
     async def _everything(self) -> tuple[list[KeyValue], int]:
         """All keys, at one revision."""
@@ -93,10 +91,17 @@ class Following:
                 return found, revision
             begin = page.kvs[-1].key + b"\0"
 
-    def _apply(self, kvs: Sequence[KeyValue], revision: int, *, whole: bool) -> None:
-        if kvs or whole:
-            self._apply_to_view(kvs, revision, whole)
+    async def _apply(self, kvs: Sequence[KeyValue], revision: int, *, whole: bool) -> None:
+        pending = self._apply_to_view(kvs, revision, whole)
+        if pending is not None:
+            await pending
         self.revision = max(self.revision, revision)
         for wanted, reached in self._waiting:
             if wanted <= self.revision and not reached.done():
                 reached.set_result(None)
+
+
+def with_deletions(known: Iterable[bytes], found: Sequence[KeyValue], revision: int) -> list[KeyValue]:
+    """``found``, which is everything, after the deletions of what was ``known`` and is not in it."""
+    present = {kv.key for kv in found}
+    return [*(KeyValue(key, mod_revision=revision) for key in known if key not in present), *found]

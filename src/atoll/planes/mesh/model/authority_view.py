@@ -24,7 +24,6 @@ class AuthorityView:
 
     def __init__(self) -> None:
         self.roots: Roots | None = None
-        self.revision = 0
         self._intermediates: dict[bytes, Intermediate] = {}
         self._ledger: dict[bytes, Ledger] = {}
         self._users: dict[bytes, UserMapping] = {}

@@ -329,6 +329,8 @@ class Canaries:
         return self._parts.audit(actor, action, str(change.key), hash_of(before), hash_of(after))
 
     def _apply(self, kvs: Sequence[KeyValue], revision: int, whole: bool) -> None:
+        if not kvs and not whole:
+            return
         try:
             self.view = self.view.after(kvs, whole)
         except AtollError as error:

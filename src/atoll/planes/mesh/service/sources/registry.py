@@ -7,7 +7,6 @@ must not take clusters and routes with it each time.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Sequence
 
 from atoll.errors import AtollError
@@ -18,11 +17,10 @@ from atoll.resources.naming_keys import LIVE, NAMING
 from atoll.runtime import loop
 from atoll.runtime.clock import Clock
 from atoll.runtime.logs import Log
-from atoll.store.api import KeyValue, Range, Store, Watch, prefix_end
+from atoll.store.api import KeyValue, Store
 from atoll.store.ephemeral import Change, EphemeralTable
+from atoll.store.following import Following
 
-PAGE_KEYS = 1_000
-RETRY_S = 0.5
 EMPTIED_KEPT_S = 300.0
 
 
@@ -33,71 +31,36 @@ class RegistrySource:
 
     def __init__(self, store: Store, ephemeral: EphemeralTable, domain: str, clock: Clock) -> None:
         self.emptied_kept_s = EMPTIED_KEPT_S
-        self._store = store
+        self._stored = Following(store, NAMING, self._stored_changed, "mesh")
         self._ephemeral = ephemeral
         self._clock = clock
         self._view = RegistryView(domain)
         self._told: dict[bytes, MeshService] = {}
         self._emptied_s: dict[bytes, float] = {}  # since when, in the order of that
-        self._revision = 0
         self._sink: Sink = _nobody
         self._log = Log("mesh")
 
     async def start(self, sink: Sink) -> None:
         """Raises what the store says."""
-        await self._load()
+        self._sink = sink
+        await self._stored.load()
         self._ephemeral.watch(LIVE, self._live_changed)
         for entry in self._ephemeral.items(LIVE):
             self._apply_live(entry.key, entry.value, entry.lost)
-        self._sink = sink
         self._tell(self._view.keys())
 
     async def run(self) -> None:
         """A store that is away is tried again and again; what was seen stands."""
-        await loop.gather(self._follow(), self._forget())
+        await loop.gather(self._stored.follow(), self._forget())
 
-    async def _follow(self) -> None:
-        while True:
-            try:
-                if not self._revision:
-                    self._tell(await self._load())
-                await self._follow_once()
-            except AtollError as error:
-                self._log.warning("the mesh's watch of the registry ended", error=error.message)
-                self._revision = 0
-            await loop.sleep(RETRY_S)
-
-    async def _follow_once(self) -> None:
-        batches = self._store.watch(Watch(NAMING, prefix_end(NAMING), self._revision + 1))
-        async with contextlib.aclosing(batches):
-            async for batch in batches:
-                self._tell(self._apply_stored([event.kv for event in batch.events]))
-                self._revision = max(self._revision, batch.revision)
-
-    async def _load(self) -> list[bytes]:
-        """Read everything, once. Which services may look different."""
-        found: list[KeyValue] = []
-        begin, end, revision = NAMING, prefix_end(NAMING), 0
-        more = True
-        while more:
-            page = await self._store.range(Range(begin, end, revision=revision, limit=PAGE_KEYS))
-            revision = revision or page.revision
-            found += page.kvs
-            more = page.more
-            begin = page.kvs[-1].key + b"\0" if page.kvs else begin
-        touched = self._view.reset_stored()
-        touched += self._apply_stored(found)
-        self._revision = revision
-        return touched
-
-    def _apply_stored(self, kvs: Sequence[KeyValue]) -> list[bytes]:
-        touched: list[bytes] = []
+    def _stored_changed(self, kvs: Sequence[KeyValue], revision: int, whole: bool) -> None:
+        touched = self._view.reset_stored() if whole else []
         for kv in kvs:
             try:
                 touched += self._view.apply_stored(kv)
             except AtollError as error:
                 self._log.error("a record of naming cannot be read", key=repr(kv.key), why=error.message)
-        return touched
+        self._tell(touched)
 
     def _live_changed(self, changes: Sequence[Change]) -> None:
         touched: list[bytes] = []
