@@ -39,6 +39,9 @@ class Audience(enum.Enum):
     OPERATORS = "operators"  # the node's token
 
 
+OPERATOR_NAME = "(operator)"  # who showed the node's own token; no user can have this name and log in
+
+
 class Caller(msgspec.Struct, frozen=True):
     """Who asks. ``operator``: by the node's token (``proven``), or where this frontend asks for none; ``user`` is empty
     then, and for an endpoint that is open to all.
@@ -49,6 +52,10 @@ class Caller(msgspec.Struct, frozen=True):
     operator: bool = False
     proven: bool = False
     peer: Peer | None = None  # None: a request of this process itself
+
+    def operates(self, credentials_are_asked: bool) -> bool:
+        """Whoever needed no token is the operator only while nobody needs one."""
+        return self.operator and (self.proven or not credentials_are_asked)
 
 
 class Door(Protocol):

@@ -11,6 +11,14 @@ from collections.abc import Iterable
 from types import TracebackType
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
+SENT_ON_PURPOSE = (  # to a program, and handed on to it by whoever runs it
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGTERM,
+)
 
 
 def ignore(numbers: Iterable[int] = STOPPING) -> None:

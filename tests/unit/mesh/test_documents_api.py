@@ -18,11 +18,11 @@ from atoll.client.mesh_documents import MeshDocuments
 from atoll.client.node import Client
 from atoll.errors import AtollError, Code, Reason
 from atoll.planes.mesh.frontends.rest.documents import DocumentsApi
-from atoll.planes.mesh.frontends.rest.door import OPERATOR_NAME, Door
+from atoll.planes.mesh.frontends.rest.door import Door
 from atoll.resources.accounts import Accounts
 from atoll.resources.mesh.document_api import DeleteOrder, DocumentName, DocumentsAsked
 from atoll.runtime.http_api import application
-from atoll.runtime.http_guard import Gate
+from atoll.runtime.http_guard import OPERATOR_NAME, Gate
 from atoll.runtime.logs import Log
 from atoll.runtime.net import Address
 from tests.unit.mesh.documents_kit import BOTH, ROUTE, SUBSETS, Kit, order, with_documents

@@ -7,7 +7,6 @@ old campaign are dropped by its number.
 from __future__ import annotations
 
 import os
-import signal
 from dataclasses import dataclass, field
 
 from atoll.host.lead import machine as m
@@ -17,20 +16,12 @@ from atoll.runtime.children import require_linux
 from atoll.runtime.clock import Clock
 from atoll.runtime.logs import Log
 from atoll.runtime.rng import new_token
-from atoll.runtime.signals import Signals
+from atoll.runtime.signals import SENT_ON_PURPOSE, Signals
 from atoll.runtime.tasks import Tasks
 from atoll.store.api import Driver
 from atoll.store.candidate import Candidacy, Candidate, Extended, Fact, Lost, Out, Quiesce, Waiting, Won
 from atoll.store.term import Term
 
-SIGNALS = (  # those that a program is sent on purpose
-    signal.SIGHUP,
-    signal.SIGINT,
-    signal.SIGQUIT,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-    signal.SIGTERM,
-)
 MARK_BYTES = 16
 CLOSE_WITHIN_S = 5.0
 
@@ -68,7 +59,7 @@ class Supervisor:
         self._candidate = Candidate(
             self._driver, self._order.candidacy, loop.call_from_thread(self._from_candidate), self._clock
         )
-        with Signals(SIGNALS) as signals:
+        with Signals(SENT_ON_PURPOSE) as signals:
             tasks.start("signals", self._hear_signals(signals))
             try:
                 while self._exit_code is None:

@@ -31,17 +31,9 @@ from atoll.runtime.clock import Clock
 from atoll.runtime.logs import Log
 from atoll.runtime.net import Address
 from atoll.runtime.rng import new_token
-from atoll.runtime.signals import Signals
+from atoll.runtime.signals import SENT_ON_PURPOSE, Signals
 from atoll.runtime.tasks import Tasks
 
-SIGNALS = (  # those that a program is sent on purpose
-    signal.SIGHUP,
-    signal.SIGINT,
-    signal.SIGQUIT,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-    signal.SIGTERM,
-)
 MARK_BYTES = 16
 POLL_S = 0.05
 QUIET_S = 0.5  # nothing was under way for so long: drained
@@ -123,7 +115,7 @@ class Supervisor:
 
     async def run(self) -> int:
         """Raises ``AtollError`` where it could not even begin."""
-        with Signals(SIGNALS) as signals:
+        with Signals(SENT_ON_PURPOSE) as signals:
             self._tasks.start("signals", self._hear_signals(signals))
             self._start("preparing", self._prepare())
             try:

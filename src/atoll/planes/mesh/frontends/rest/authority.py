@@ -29,9 +29,9 @@ from atoll.resources.mesh.authority_api import (
     UserShown,
 )
 from atoll.runtime.http_api import Asked, Endpoint
+from atoll.runtime.http_guard import OPERATOR_NAME
 
 VIA = "api"
-OPERATOR_NAME = "(operator)"
 PATH = "/v1/mesh/authority"
 
 

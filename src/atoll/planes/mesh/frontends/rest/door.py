@@ -16,10 +16,9 @@ from atoll.errors import AtollError, Code, Reason
 from atoll.resources.accounts import Accounts
 from atoll.resources.actor import Actor
 from atoll.runtime.http_api import Asked, Endpoint
-from atoll.runtime.http_guard import Caller
+from atoll.runtime.http_guard import OPERATOR_NAME, Caller
 
 VIA = "api"
-OPERATOR_NAME = "(operator)"  # who showed the node's own token; no user can have this name and log in
 
 Needs: TypeAlias = Callable[[Accounts, Caller], None]
 """Raises DENIED unless the caller may ask this."""
@@ -42,19 +41,15 @@ class Call(msgspec.Struct, frozen=True):
 
 def looking(accounts: Accounts, caller: Caller) -> None:
     """Any account will do."""
-    if not _is_operator(accounts, caller) and not caller.user:
+    if not caller.operates(accounts.enabled) and not caller.user:
         raise AtollError(Code.DENIED, "log in first", reason=Reason.INVALID_TOKEN)
 
 
 def changing(accounts: Accounts, caller: Caller) -> None:
     looking(accounts, caller)
-    if not _is_operator(accounts, caller) and not permissions_of(accounts, caller.user).admin:
+    if not caller.operates(accounts.enabled) and not permissions_of(accounts, caller.user).admin:
         text = f"user {caller.user!r} lacks the role root, which changes the mesh"
         raise AtollError(Code.DENIED, text, reason=Reason.PERMISSION_DENIED)
-
-
-def _is_operator(accounts: Accounts, caller: Caller) -> bool:
-    return caller.operator and (caller.proven or not accounts.enabled)
 
 
 class Door:

@@ -6,6 +6,7 @@ Rule: whatever is serialised is serialised deterministically, nested ``Any`` inc
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from typing import Any
 
 from envoy.config.core.v3 import address_pb2, config_source_pb2
@@ -44,6 +45,15 @@ def uint32(value: int) -> wrappers_pb2.UInt32Value:
 
 def boolean(value: bool) -> wrappers_pb2.BoolValue:
     return wrappers_pb2.BoolValue(value=value)
+
+
+def lead_to(action: Any, clusters: Sequence[tuple[str, int]]) -> None:
+    """Let ``action``, a route's of any protocol, lead to ``clusters`` by weight."""
+    if len(clusters) == 1:
+        action.cluster = clusters[0][0]
+        return
+    for name, weight in clusters:
+        action.weighted_clusters.clusters.add(name=name, weight=uint32(weight))
 
 
 def socket_address(address: str, port: int) -> address_pb2.Address:

@@ -15,9 +15,9 @@ from atoll.access.grants import Resource
 from atoll.planes.registry.service.guard import NOBODY, OPERATOR, Guard, Principal
 from atoll.resources.actor import Actor
 from atoll.runtime.http_api import Asked, Endpoint
+from atoll.runtime.http_guard import OPERATOR_NAME
 
 VIA = "api"
-OPERATOR_NAME = "(operator)"  # who showed the node's own token; no user can have this name and log in
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -82,10 +82,9 @@ class Door:
         self._node_id = node_id
 
     def principal(self, asked: Asked) -> Principal:
-        """Whoever needed no token is the operator only while nobody needs one."""
         caller = asked.caller
         if caller.operator:
-            return OPERATOR if caller.proven or not self.guard.enabled else NOBODY
+            return OPERATOR if caller.operates(self.guard.enabled) else NOBODY
         return Principal(caller.user)
 
     def call(self, asked: Asked) -> Call:

@@ -15,11 +15,8 @@ from atoll.planes.mesh.policy.compiler.protocols.streams import UNBOUNDED, Bound
 from atoll.planes.mesh.policy.compiler.routing import destinations
 from atoll.planes.mesh.policy.compiler.routing.scene import Ref, Scene
 from atoll.planes.mesh.policy.compiler.telemetry import Observed
-from atoll.resources.mesh import hosts
 from atoll.resources.mesh.documents.kinds import Document
 from atoll.resources.mesh.documents.virtual_service import (
-    MESH,
-    L4Match,
     RouteDestination,
     VirtualService,
 )
@@ -63,7 +60,7 @@ def by_name(scene: Scene, document: Document[VirtualService]) -> list[Branch]:
     for rule in document.spec.tls:
         names: list[str] = []
         for match in rule.match:
-            if _concerns(scene, document, match):
+            if scene.concerns(document, match):
                 names += [name for name in match.sniHosts if name not in taken]
                 taken.update(names)
         if names:
@@ -74,7 +71,7 @@ def by_name(scene: Scene, document: Document[VirtualService]) -> list[Branch]:
 def by_port(scene: Scene, document: Document[VirtualService]) -> list[Branch]:
     """Of all others: the first rule for this port."""
     for rule in document.spec.tcp:
-        if not rule.match or any(_concerns(scene, document, match) for match in rule.match):
+        if not rule.match or any(scene.concerns(document, match) for match in rule.match):
             return [_branch(scene, document, rule.route, ())]
     return []
 
@@ -109,17 +106,3 @@ def _bounds(scene: Scene, refs: Sequence[Ref]) -> Bounds:
         lasts_s=tcp.maxConnectionDuration if tcp is not None else None,
         by_source=by is not None and bool(by.useSourceIp),
     )
-
-
-def _concerns(scene: Scene, document: Document[VirtualService], match: L4Match) -> bool:
-    client = scene.stage.client
-    if match.port is not None and match.port != scene.stage.port:
-        return False
-    if match.sourceNamespace and hosts.namespace_of(match.sourceNamespace) != scene.stage.namespace:
-        return False
-    labels = scene.world.policies.workload(client).labels if match.sourceLabels else {}
-    if any(labels.get(name) != value for name, value in match.sourceLabels.items()):
-        return False
-    said = match.gateways or document.spec.gateways or (MESH,)
-    spelled = [each if each == MESH or "/" in each else f"{document.namespace}/{each}" for each in said]
-    return any(each in scene.stage.gateways for each in spelled)

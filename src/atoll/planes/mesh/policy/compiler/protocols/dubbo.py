@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from envoy.config.route.v3 import route_components_pb2
 from envoy.extensions.filters.network.dubbo_proxy.router.v3 import router_pb2
 from envoy.extensions.filters.network.dubbo_proxy.v3 import dubbo_proxy_pb2, route_pb2
 
@@ -18,17 +17,11 @@ from atoll.planes.mesh.policy.compiler.security import terms
 
 DUBBO = "envoy.filters.network.dubbo_proxy"
 _ROUTER = "envoy.filters.dubbo.router"
-_Weighted = route_components_pb2.WeightedCluster
 
 
 def proxy_to(stat_prefix: str, clusters: Sequence[tuple[str, int]]) -> Any:
     action = route_pb2.RouteAction()
-    if len(clusters) == 1:
-        action.cluster = clusters[0][0]
-    else:
-        action.weighted_clusters.clusters.extend(
-            _Weighted.ClusterWeight(name=name, weight=messages.uint32(weight)) for name, weight in clusters
-        )
+    messages.lead_to(action, clusters)
     every = route_pb2.RouteMatch(method=route_pb2.MethodMatch(name=terms.expression(".*")))
     routes = route_pb2.RouteConfiguration(
         name=stat_prefix, interface="*", routes=[route_pb2.Route(match=every, route=action)]

@@ -15,17 +15,11 @@ from atoll.planes.mesh.policy.compiler import http, messages
 
 THRIFT = "envoy.filters.network.thrift_proxy"
 _ROUTER = "envoy.filters.thrift.router"
-_Weighted = route_pb2.WeightedCluster
 
 
 def proxy_to(stat_prefix: str, clusters: Sequence[tuple[str, int]], access_logs: Sequence[Any] = ()) -> Any:
     action = route_pb2.RouteAction()
-    if len(clusters) == 1:
-        action.cluster = clusters[0][0]
-    else:
-        action.weighted_clusters.clusters.extend(
-            _Weighted.ClusterWeight(name=name, weight=messages.uint32(weight)) for name, weight in clusters
-        )
+    messages.lead_to(action, clusters)
     route = route_pb2.Route(match=route_pb2.RouteMatch(method_name=""), route=action)
     proxy = thrift_proxy_pb2.ThriftProxy(
         stat_prefix=stat_prefix,

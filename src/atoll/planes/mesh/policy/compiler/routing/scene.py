@@ -17,7 +17,8 @@ from atoll.planes.mesh.policy.compiler import names
 from atoll.resources.mesh import hosts
 from atoll.resources.mesh.clients import Client
 from atoll.resources.mesh.documents.destination_rule import DestinationRule
-from atoll.resources.mesh.documents.virtual_service import MESH
+from atoll.resources.mesh.documents.kinds import Document
+from atoll.resources.mesh.documents.virtual_service import MESH, HttpMatch, L4Match, VirtualService
 
 
 class Ref(NamedTuple):
@@ -59,6 +60,23 @@ class Scene:
         self.needed: dict[Ref, None] = {}
         self.documents: dict[str, None] = {}
         self.problems: dict[str, None] = {}
+
+    def concerns(self, document: Document[VirtualService], match: HttpMatch | L4Match) -> bool:
+        """Whether a match of ``document`` is one for calls from here to this port; what the call itself is is left open."""
+        if match.port is not None and match.port != self.stage.port:
+            return False
+        if match.sourceNamespace and hosts.namespace_of(match.sourceNamespace) != self.stage.namespace:
+            return False
+        labels = self.world.policies.workload(self.stage.client).labels if match.sourceLabels else {}
+        if any(labels.get(name) != value for name, value in match.sourceLabels.items()):
+            return False
+        return self.serves(document, match.gateways)
+
+    def serves(self, document: Document[VirtualService], gateways: tuple[str, ...]) -> bool:
+        """``gateways``: a match's own; the document's otherwise, and all sidecars where that has none either."""
+        said = gateways or document.spec.gateways or (MESH,)
+        spelled = [each if each == MESH or "/" in each else f"{document.namespace}/{each}" for each in said]
+        return any(each in self.stage.gateways for each in spelled)
 
     def face(self, host: str) -> Face | None:
         found = self.world.faces.get(host)

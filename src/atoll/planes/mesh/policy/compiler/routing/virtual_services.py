@@ -15,10 +15,8 @@ from envoy.config.route.v3 import route_components_pb2 as components
 from atoll.planes.mesh.policy.compiler import names
 from atoll.planes.mesh.policy.compiler.routing import actions, destinations, matches
 from atoll.planes.mesh.policy.compiler.routing.scene import Scene
-from atoll.resources.mesh import hosts
 from atoll.resources.mesh.documents.kinds import Document
 from atoll.resources.mesh.documents.virtual_service import (
-    MESH,
     HeaderChanges,
     HttpMatch,
     HttpRoute,
@@ -34,10 +32,10 @@ _PORT_OF_SCHEME = {"http": 80, "https": 443}
 def routes(scene: Scene, document: Document[VirtualService]) -> list[Any]:
     made = []
     for index, rule in enumerate(document.spec.http):
-        asked = [match for match in rule.match if _concerns(scene, document, match)]
+        asked = [match for match in rule.match if scene.concerns(document, match)]
         if rule.match and not asked:
             continue
-        if not rule.match and not _serves(scene, document, ()):
+        if not rule.match and not scene.serves(document, ()):
             continue
         action = _route(scene, document, index, rule)
         every: list[HttpMatch | None] = [*asked] or [None]
@@ -51,25 +49,6 @@ def routes(scene: Scene, document: Document[VirtualService]) -> list[Any]:
                 route.redirect.path_redirect = rule.redirect.uri
             made.append(route)
     return made
-
-
-def _concerns(scene: Scene, document: Document[VirtualService], match: HttpMatch) -> bool:
-    client = scene.stage.client
-    if match.port is not None and match.port != scene.stage.port:
-        return False
-    if match.sourceNamespace and hosts.namespace_of(match.sourceNamespace) != scene.stage.namespace:
-        return False
-    labels = scene.world.policies.workload(client).labels if match.sourceLabels else {}
-    if any(labels.get(name) != value for name, value in match.sourceLabels.items()):
-        return False
-    return _serves(scene, document, match.gateways)
-
-
-def _serves(scene: Scene, document: Document[VirtualService], gateways: tuple[str, ...]) -> bool:
-    """``gateways``: a match's own; the document's otherwise, and all sidecars where that has none either."""
-    said = gateways or document.spec.gateways or (MESH,)
-    spelled = [each if each == MESH or "/" in each else f"{document.namespace}/{each}" for each in said]
-    return any(each in scene.stage.gateways for each in spelled)
 
 
 def _route(scene: Scene, document: Document[VirtualService], index: int, rule: HttpRoute) -> Any:
