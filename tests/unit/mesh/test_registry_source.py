@@ -13,6 +13,7 @@ import pytest
 from atoll.errors import AtollError
 from atoll.planes.mesh.model.registry_view import read_ports
 from atoll.planes.mesh.service.sources.registry import RegistrySource
+from atoll.planes.registry.model.naming_decisions import ServiceChange
 from atoll.resources.instance import Instance
 from atoll.resources.mesh.services import Endpoint, Locality, MeshService, Port, Protocol
 from atoll.resources.service import ServiceKey
@@ -22,21 +23,31 @@ HOST = "orders.default.svc.cluster.local"
 
 
 class Mesh:
-    """What the source told."""
+    """What the source told, all that was to be told by now included."""
 
     def __init__(self, bench: Bench) -> None:
         self.source = RegistrySource(bench.store, bench.table, "cluster.local", bench.clock)
-        self.services: dict[str, MeshService] = {}
-        self.tellings = 0
+        self._services: dict[str, MeshService] = {}
+        self._tellings = 0
 
     def hear(self, changed: object) -> None:
         assert isinstance(changed, dict) and changed
-        self.tellings += 1
+        self._tellings += 1
         for host, service in changed.items():
             if service is None:
-                del self.services[host]
+                del self._services[host]
             else:
-                self.services[host] = service
+                self._services[host] = service
+
+    @property
+    def services(self) -> dict[str, MeshService]:
+        self.source.tell()
+        return self._services
+
+    @property
+    def tellings(self) -> int:
+        self.source.tell()
+        return self._tellings
 
     def endpoints(self, host: str = HOST) -> tuple[Endpoint, ...]:
         return self.services[host].endpoints
@@ -60,7 +71,7 @@ def on_a_mesh(scenario: Callable[[Bench, Mesh], Awaitable[None]]) -> None:
     on_a_node(run)
 
 
-def test_an_instance_is_an_endpoint_in_the_same_turn_of_the_loop() -> None:
+def test_an_instance_is_an_endpoint_at_once() -> None:
     async def scenario(bench: Bench, mesh: Mesh) -> None:
         client = bench.client()
         metadata = {"version": "v2", "region": "r", "zone": "z", "mesh.mtls": "true"}
@@ -107,6 +118,33 @@ def test_what_lies_in_the_store_counts_as_well() -> None:
         assert other.services == mesh.services
         await bench.naming.deregister_persistent(ANN, KEY, Instance("10.0.0.7", 90).id)
         await mesh.until(lambda: mesh.endpoints() == ())
+
+    on_a_mesh(scenario)
+
+
+def test_a_change_is_told_without_being_asked_for() -> None:
+    async def scenario(bench: Bench, mesh: Mesh) -> None:
+        bench.naming.register(bench.client(), KEY, [at(80)])
+        async with asyncio.timeout(10):
+            while HOST not in mesh._services:
+                await asyncio.sleep(0)
+
+    on_a_mesh(scenario)
+
+
+def test_endpoints_of_before_are_the_same_objects_and_follow_what_they_are_made_of() -> None:
+    """Of a large service one instance changes at a time."""
+
+    async def scenario(bench: Bench, mesh: Mesh) -> None:
+        one, other = bench.client("one"), bench.client("other")
+        bench.naming.register(one, KEY, [at(80)])
+        (before,) = mesh.endpoints()
+        bench.naming.register(other, KEY, [at(81)])
+        assert mesh.endpoints()[0] is before
+        await bench.naming.set_labels(ANN, "10.0.0.1", {"zone": "z9"})
+        await mesh.until(lambda: mesh.endpoints()[0].locality == Locality("", "z9"))
+        await bench.naming.update_service(ANN, KEY, ServiceChange(metadata={"mesh.account": "clerk"}))
+        await mesh.until(lambda: {each.account for each in mesh.endpoints()} == {"clerk"})
 
     on_a_mesh(scenario)
 

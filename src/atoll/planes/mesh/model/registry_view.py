@@ -17,8 +17,8 @@ service's record):
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from atoll.errors import AtollError, Code
 from atoll.resources import instance as instances
@@ -47,10 +47,19 @@ WEIGHT_UNITS: Final = 100  # an endpoint's weight for an instance's 1.0
 _PORT_MAX: Final = 65_535
 
 
+class _Made(NamedTuple):
+    """An endpoint and the very objects that it was made of: of a large service one instance changes at a time."""
+
+    instance: Instance
+    shared: Mapping[str, str]
+    operator: Mapping[str, str]
+    endpoint: Endpoint
+
+
 class _State:
     """What is known of one service."""
 
-    __slots__ = ("health", "key", "live", "overrides", "record", "stored")
+    __slots__ = ("endpoints", "health", "key", "live", "overrides", "record", "stored")
 
     def __init__(self, key: ServiceKey) -> None:
         self.key = key
@@ -59,6 +68,7 @@ class _State:
         self.stored: dict[InstanceId, StoredInstance] = {}
         self.overrides: dict[InstanceId, Override] = {}
         self.health: dict[InstanceId, Health] = {}
+        self.endpoints: dict[InstanceId, _Made] = {}
 
     @property
     def is_nothing(self) -> bool:
@@ -152,7 +162,7 @@ class RegistryView:
             name=key.name,
             namespace=namespace,
             ports=_ports(metadata, found),
-            endpoints=tuple(self._endpoint(key, metadata, each) for each in found),
+            endpoints=self._endpoints(state, metadata, found),
             labels=metadata,
             source=SOURCE,
         )
@@ -180,26 +190,47 @@ class RegistryView:
             if any(identity.ip == address for identity in (*state.live, *state.stored))
         ]
 
-    def _endpoint(self, key: ServiceKey, shared: Mapping[str, str], instance: Instance) -> Endpoint:
-        own = instance.metadata
-        labels = own if "cluster" in own else {**own, "cluster": instance.cluster}
-        return Endpoint(
-            instance.ip,
-            instance.port,
-            ports=_places(own.get(PORTS, "") or shared.get(PORTS, "")),
-            weight=max(1, round(instance.weight * WEIGHT_UNITS)),
-            healthy=instance.healthy,
-            labels=labels,
-            locality=_locality(own, self._labels.get(instance.ip, NOTHING)),
-            mutual_tls=own.get(MUTUAL_TLS) == "true",
-            account=own.get(ACCOUNT) or shared.get(ACCOUNT) or key.name,
-        )
+    def _endpoints(
+        self, state: _State, shared: Mapping[str, str], found: Sequence[Instance]
+    ) -> tuple[Endpoint, ...]:
+        before, made = state.endpoints, {}
+        for instance in found:
+            operator = self._labels.get(instance.ip, NOTHING)
+            known = before.get(instance.id)
+            if (
+                known is None
+                or known.instance is not instance
+                or known.shared is not shared
+                or known.operator is not operator
+            ):
+                known = _Made(instance, shared, operator, _endpoint(state.key, shared, operator, instance))
+            made[instance.id] = known
+        state.endpoints = made
+        return tuple(each.endpoint for each in made.values())
 
     def _state(self, raw: bytes) -> _State:
         state = self._services.get(raw)
         if state is None:
             state = self._services[raw] = _State(naming_keys.service_of(raw))
         return state
+
+
+def _endpoint(
+    key: ServiceKey, shared: Mapping[str, str], operator: Mapping[str, str], instance: Instance
+) -> Endpoint:
+    own = instance.metadata
+    labels = own if "cluster" in own else {**own, "cluster": instance.cluster}
+    return Endpoint(
+        instance.ip,
+        instance.port,
+        ports=_places(own.get(PORTS, "") or shared.get(PORTS, "")),
+        weight=max(1, round(instance.weight * WEIGHT_UNITS)),
+        healthy=instance.healthy,
+        labels=labels,
+        locality=_locality(own, operator),
+        mutual_tls=own.get(MUTUAL_TLS) == "true",
+        account=own.get(ACCOUNT) or shared.get(ACCOUNT) or key.name,
+    )
 
 
 def document_namespace(namespace: str) -> str:
