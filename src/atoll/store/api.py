@@ -299,7 +299,8 @@ class Watch(msgspec.Struct, frozen=True):
 class WatchBatch(msgspec.Struct, frozen=True):
     """What a watch delivers: all of a revision's events are in one batch, revisions ascend, none is missed
     or repeated. ``events`` empty: progress, everything up to ``revision`` has been delivered. The first
-    batch of a watch is always such a progress batch, with the revision at which the watch was created;
+    batch of a watch is always empty, with the revision at which the watch was created: what a watch from the past
+    has to tell of revisions up to that one comes after it;
     ``resumed`` marks the first batch after the driver lost its connection and found it again.
     """
 

@@ -75,9 +75,13 @@ class Following:
 
     async def _follow_once(self) -> None:
         batches = self._store.watch(Watch(self._prefix, prefix_end(self._prefix), self.revision + 1))
+        has_begun = False
         async with contextlib.aclosing(batches):
             async for batch in batches:
-                await self._apply([event.kv for event in batch.events], batch.revision, whole=False)
+                # The first batch says when the watch was made; what happened before that may still be on its way.
+                if has_begun or batch.events:
+                    await self._apply([event.kv for event in batch.events], batch.revision, whole=False)
+                has_begun = True
 
     async def _everything(self) -> tuple[list[KeyValue], int]:
         """All keys, at one revision."""
